@@ -1,0 +1,52 @@
+# `make compare` is the way in. Every target sets up what it needs; a second call costs nothing.
+.DEFAULT_GOAL := compare
+.PHONY: compare install test lint format parity speed screenshots clean
+
+# The first interpreter that TensorFlow 2.21 has wheels for: another one can be named, as in `make PYTHON=python3.12`.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; \
+	then echo $$python; break; fi; done)
+BIN := .venv/bin
+
+compare: install
+	@$(BIN)/recipes compare mlp_classifier
+
+install: .venv/.installed
+
+test: .venv/.installed-test
+	$(BIN)/python -m pytest
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Every value of every setting with every other: XLA, steps_per_execution on either side, seeds.
+parity: .venv/.installed-test
+	PARITY=full $(BIN)/python -m pytest tests/test_pairs.py
+
+# Steps per second of both sides on MNIST: make speed DATA=path/to/mnist.npz
+speed: .venv/.installed
+	$(BIN)/python tests/speed.py $(or $(DATA),mnist)
+
+screenshots: .venv/.installed-test
+	$(BIN)/python -m pytest tests/test_screenshots.py --screenshots docs/images
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+.venv/pyvenv.cfg:
+	@test -n "$(PYTHON)" || { echo "no Python from 3.11 to 3.13 found; install one, or name it: make PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: .venv/pyvenv.cfg pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/.installed-%: .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$*]"
+	@touch $@

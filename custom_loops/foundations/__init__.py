@@ -1,0 +1,1 @@
+"""Foundations: gradient descent and its relatives, with an explicit loop."""

@@ -1,0 +1,74 @@
+"""Full-batch gradient descent: walk down the slope of the mean squared error to the best line.
+
+    prediction = w x + b
+    loss       = 1/n sum (y - (w x + b))^2
+    w := w - learning_rate dL/dw,   b := b - learning_rate dL/db
+
+Every update sees all training examples, so an epoch is one step, and the loss falls smoothly to the least-squares
+solution.
+
+This side writes out the whole loop, with no driver; its twin in `recipes` gives the model to `model.fit`.
+
+    recipes loop gradient_descent
+"""
+
+if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
+    from recipes.__main__ import script
+
+    script(__file__)
+
+import keras
+import tensorflow as tf
+
+from recipes.foundations.gradient_descent import HParams, build_model, load_data
+from recipes.shared.data import Split
+from recipes.shared.run import Run
+
+TOLERANCE = 1e-6  # the loss is summed by tf.reduce_mean, fit's in two steps; measured 0.0 on the default data
+
+
+def mean_squared_error(split: Split, w: tf.Variable, b: tf.Variable) -> tf.Tensor:
+    """Return the mean over the examples of (y - (w x + b))^2."""
+    return tf.reduce_mean(tf.square(split.y - (split.x @ w + b)))
+
+
+def formula_gradients(split: Split, w: tf.Variable, b: tf.Variable) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return dL/dw = (2/n) sum (y - (w x + b))(-x) and dL/db = (2/n) sum (y - (w x + b))(-1)."""
+    residuals = split.y - (split.x @ w + b)
+    return -2 / len(split) * tf.transpose(split.x) @ residuals, -2 / len(split) * tf.reduce_sum(residuals, axis=0)
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Train, evaluate on the test part, and leave everything in the run's folder."""
+    dataset = load_data(hparams)
+    model = build_model(hparams, dataset)
+    w, b = (variable.value for variable in model.trainable_variables)  # the tf.Variables behind Keras' own
+    rounding = 1e-5 * abs(dataset.train.y).max()  # gradients are as large as the targets, and shrink to nothing
+    callbacks = keras.callbacks.CallbackList(
+        run.callbacks,
+        add_history=True,
+        add_progbar=run.verbose != 0,
+        model=model,
+        verbose=run.verbose,
+        epochs=hparams.epochs,
+        steps=1,
+    )
+    model.stop_training = False
+    callbacks.on_train_begin()
+    for epoch in range(hparams.epochs):
+        callbacks.on_epoch_begin(epoch)
+        callbacks.on_train_batch_begin(0)
+        with tf.GradientTape() as tape:
+            loss = mean_squared_error(dataset.train, w, b)
+        gradients = tape.gradient(loss, [w, b])
+        for gradient, formula in zip(gradients, formula_gradients(dataset.train, w, b), strict=True):
+            tf.debugging.assert_near(gradient, formula, rtol=1e-4, atol=rounding)  # the tape is right
+        for variable, gradient in zip([w, b], gradients, strict=True):
+            variable.assign_sub(hparams.learning_rate * gradient)  # fit: SGD(learning_rate)
+        callbacks.on_train_batch_end(0, {"loss": loss})
+        validation_loss = mean_squared_error(dataset.validation, w, b)
+        callbacks.on_epoch_end(epoch, {"loss": loss, "val_loss": validation_loss})
+        if model.stop_training:
+            break
+    callbacks.on_train_end()
+    run.finish(model, dataset, {"loss": float(mean_squared_error(dataset.test, w, b))})

@@ -1,0 +1,95 @@
+"""Momentum as a moving average of gradients: steps that agree add up, steps that zigzag cancel.
+
+    v := g v + (1 - g) gradient
+    w := w - a v
+
+Keras' SGD has the other form, m := g m - r gradient, w := w + m. Put m = -a v: then m = g m - a (1 - g) gradient, so
+the two are the same for r = a (1 - g), and `SGD(learning_rate=a * (1 - g), momentum=g)` is this rule.
+
+This side writes the rule out in the training step; its twin in `recipes` lets SGD do that in `model.fit`.
+
+    recipes loop momentum
+"""
+
+if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
+    from recipes.__main__ import script
+
+    script(__file__)
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from custom_loops import loop
+from recipes.foundations.momentum import HParams, build_model, load_data
+from recipes.shared import losses
+from recipes.shared.run import Run
+
+TOLERANCE = 1e-5  # the rule is written by hand: a v rounds otherwise than r gradient, a unit in the last place a step
+
+
+def make_train_step(
+    model: keras.Model,
+    velocities: Sequence[tf.Variable],
+    loss: keras.losses.Loss,
+    metrics: Sequence[keras.metrics.Metric],
+    learning_rate: float,
+    momentum: float,
+) -> loop.Step:
+    """Return the function that makes one update from a batch; `velocities` are v, one for each trainable variable."""
+    (mean_loss,) = metrics
+
+    def train_step(x: tf.Tensor, y: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            predictions = model(x, training=True)
+            total_loss = losses.total(loss(y, predictions), model.losses)
+        gradients = tape.gradient(total_loss, model.trainable_variables)
+        # fit: SGD(learning_rate=learning_rate * (1 - momentum), momentum=momentum)
+        for variable, velocity, gradient in zip(model.trainable_variables, velocities, gradients, strict=True):
+            velocity.assign(momentum * velocity + (1 - momentum) * gradient)
+            variable.assign_sub(learning_rate * velocity)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
+
+    return train_step
+
+
+def make_test_step(model: keras.Model, loss: keras.losses.Loss, metrics: Sequence[keras.metrics.Metric]) -> loop.Step:
+    """Return the function that measures one batch."""
+    (mean_loss,) = metrics
+
+    def test_step(x: tf.Tensor, y: tf.Tensor) -> None:
+        predictions = model(x, training=False)
+        total_loss = losses.total(loss(y, predictions), model.losses)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])
+
+    return test_step
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Train, evaluate on the test part, and leave everything in the run's folder."""
+    dataset = load_data(hparams)
+    model = build_model(hparams, dataset)
+    velocities = [tf.Variable(tf.zeros(variable.shape)) for variable in model.trainable_variables]
+    loss = keras.losses.MeanSquaredError()
+    metrics = [keras.metrics.Mean(name="loss")]
+    train_step = make_train_step(model, velocities, loss, metrics, hparams.learning_rate, hparams.momentum)
+    test_step = make_test_step(model, loss, metrics)
+    loop.train(
+        model,
+        train_step,
+        test_step,
+        metrics,
+        dataset,
+        batch_size=hparams.batch_size,
+        epochs=hparams.epochs,
+        seed=hparams.seed,
+        steps_per_execution=hparams.steps_per_execution,
+        jit_compile=hparams.jit_compile,
+        callbacks=run.callbacks,
+        verbose=run.verbose,
+    )
+    test = loop.evaluate(
+        test_step, metrics, dataset.test, batch_size=hparams.batch_size, jit_compile=hparams.jit_compile
+    )
+    run.finish(model, dataset, test)

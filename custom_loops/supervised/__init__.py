@@ -1,0 +1,1 @@
+"""Supervised: learning from labelled examples, with an explicit loop."""

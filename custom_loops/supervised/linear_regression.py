@@ -1,0 +1,89 @@
+"""Linear regression by mini-batches, with a learning rate that decays to the exact solution.
+
+    prediction = w . x + b
+    loss       = mean_n (prediction_n - y_n)^2
+
+The rate must decay, or the noise of the mini-batches would keep the weights moving around the solution; with it they
+come to rest at the least-squares solution, which scikit-learn's `LinearRegression` computes in closed form.
+
+This side writes out the training and the test step; its twin in `recipes` gives the model to `model.fit`.
+
+    recipes loop linear_regression
+"""
+
+if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
+    from recipes.__main__ import script
+
+    script(__file__)
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from custom_loops import loop
+from recipes.shared import losses
+from recipes.shared.run import Run
+from recipes.supervised.linear_regression import HParams, build_model, learning_rate, load_data
+
+
+def make_train_step(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    loss: keras.losses.Loss,
+    metrics: Sequence[keras.metrics.Metric],
+) -> loop.Step:
+    """Return the function that makes one update from a batch."""
+    (mean_loss,) = metrics
+
+    def train_step(x: tf.Tensor, y: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            predictions = model(x, training=True)
+            total_loss = losses.total(loss(y, predictions), model.losses)
+        gradients = tape.gradient(total_loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
+
+    return train_step
+
+
+def make_test_step(model: keras.Model, loss: keras.losses.Loss, metrics: Sequence[keras.metrics.Metric]) -> loop.Step:
+    """Return the function that measures one batch."""
+    (mean_loss,) = metrics
+
+    def test_step(x: tf.Tensor, y: tf.Tensor) -> None:
+        predictions = model(x, training=False)
+        total_loss = losses.total(loss(y, predictions), model.losses)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])
+
+    return test_step
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Train, evaluate on the test part, and leave everything in the run's folder."""
+    dataset = load_data(hparams)
+    model = build_model(hparams, dataset)
+    optimizer = keras.optimizers.SGD(learning_rate(hparams, dataset), momentum=hparams.momentum)
+    loss = keras.losses.MeanSquaredError()
+    metrics = [keras.metrics.Mean(name="loss")]
+    train_step = make_train_step(model, optimizer, loss, metrics)
+    test_step = make_test_step(model, loss, metrics)
+    loop.train(
+        model,
+        train_step,
+        test_step,
+        metrics,
+        dataset,
+        batch_size=hparams.batch_size,
+        epochs=hparams.epochs,
+        seed=hparams.seed,
+        steps_per_execution=hparams.steps_per_execution,
+        jit_compile=hparams.jit_compile,
+        optimizer=optimizer,
+        callbacks=run.callbacks,
+        verbose=run.verbose,
+    )
+    test = loop.evaluate(
+        test_step, metrics, dataset.test, batch_size=hparams.batch_size, jit_compile=hparams.jit_compile
+    )
+    run.finish(model, dataset, test)

@@ -1,0 +1,91 @@
+"""Linear support vector machine: hinge loss plus L2, one hyperplane a class against the rest.
+
+    score_k = w_k . x + b_k
+    loss    = mean_k [ mean_n max(0, 1 - t_nk score_nk) + |w_k|^2 / (2 C n) ],  t = 1 for the class, -1 for the others
+
+That is the objective of scikit-learn's `SVC(kernel="linear")` divided by C times the number of examples n, averaged
+over the classes. With two classes the two hyperplanes are mirror images.
+
+This side writes out the training and the test step; its twin in `recipes` gives the model to `model.fit`.
+
+    recipes loop linear_svm
+"""
+
+if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
+    from recipes.__main__ import script
+
+    script(__file__)
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from custom_loops import loop
+from recipes.shared import losses
+from recipes.shared.run import Run
+from recipes.supervised.linear_svm import HParams, build_model, learning_rate, load_data
+
+
+def make_train_step(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    loss: keras.losses.Loss,
+    metrics: Sequence[keras.metrics.Metric],
+) -> loop.Step:
+    """Return the function that makes one update from a batch."""
+    mean_loss, accuracy = metrics
+
+    def train_step(x: tf.Tensor, y: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            scores = model(x, training=True)
+            total_loss = losses.total(loss(y, scores), model.losses)
+        gradients = tape.gradient(total_loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
+        accuracy.update_state(y, scores)  # of the predictions made before the update
+
+    return train_step
+
+
+def make_test_step(model: keras.Model, loss: keras.losses.Loss, metrics: Sequence[keras.metrics.Metric]) -> loop.Step:
+    """Return the function that measures one batch."""
+    mean_loss, accuracy = metrics
+
+    def test_step(x: tf.Tensor, y: tf.Tensor) -> None:
+        scores = model(x, training=False)
+        total_loss = losses.total(loss(y, scores), model.losses)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])
+        accuracy.update_state(y, scores)
+
+    return test_step
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Train, evaluate on the test part, and leave everything in the run's folder."""
+    dataset = load_data(hparams)
+    model = build_model(hparams, dataset)
+    optimizer = keras.optimizers.SGD(learning_rate(hparams, dataset), momentum=hparams.momentum)
+    loss = keras.losses.Hinge()
+    metrics = [keras.metrics.Mean(name="loss"), keras.metrics.CategoricalAccuracy(name="accuracy")]
+    train_step = make_train_step(model, optimizer, loss, metrics)
+    test_step = make_test_step(model, loss, metrics)
+    loop.train(
+        model,
+        train_step,
+        test_step,
+        metrics,
+        dataset,
+        batch_size=hparams.batch_size,
+        epochs=hparams.epochs,
+        seed=hparams.seed,
+        steps_per_execution=hparams.steps_per_execution,
+        jit_compile=hparams.jit_compile,
+        optimizer=optimizer,
+        callbacks=run.callbacks,
+        verbose=run.verbose,
+    )
+    test = loop.evaluate(
+        test_step, metrics, dataset.test, batch_size=hparams.batch_size, jit_compile=hparams.jit_compile
+    )
+    run.finish(model, dataset, test)

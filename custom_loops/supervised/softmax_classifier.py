@@ -1,0 +1,92 @@
+"""Softmax classifier: the textbook GradientTape example done right, on one-hot labels.
+
+    logits = W2 relu(W1 x + b1) + b2
+    loss   = -mean_n sum_k label_nk log softmax(logits_n)_k
+
+Right means: inputs are scaled, examples are shuffled anew every epoch, the short last batch is kept, the loss is
+averaged over examples rather than batches, and the result is evaluated on examples that training never saw.
+
+This side writes out the training and the test step; its twin in `recipes` gives the model to `model.fit`.
+
+    recipes loop softmax_classifier --epochs 50
+"""
+
+if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
+    from recipes.__main__ import script
+
+    script(__file__)
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from custom_loops import loop
+from recipes.shared import losses
+from recipes.shared.run import Run
+from recipes.supervised.softmax_classifier import HParams, build_model, load_data
+
+
+def make_train_step(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    loss: keras.losses.Loss,
+    metrics: Sequence[keras.metrics.Metric],
+) -> loop.Step:
+    """Return the function that makes one update from a batch."""
+    mean_loss, accuracy = metrics
+
+    def train_step(x: tf.Tensor, y: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            logits = model(x, training=True)
+            total_loss = losses.total(loss(y, logits), model.losses)
+        gradients = tape.gradient(total_loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
+        accuracy.update_state(y, logits)  # of the predictions made before the update
+
+    return train_step
+
+
+def make_test_step(model: keras.Model, loss: keras.losses.Loss, metrics: Sequence[keras.metrics.Metric]) -> loop.Step:
+    """Return the function that measures one batch."""
+    mean_loss, accuracy = metrics
+
+    def test_step(x: tf.Tensor, y: tf.Tensor) -> None:
+        logits = model(x, training=False)
+        total_loss = losses.total(loss(y, logits), model.losses)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])
+        accuracy.update_state(y, logits)
+
+    return test_step
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Train, evaluate on the test part, and leave everything in the run's folder."""
+    dataset = load_data(hparams)
+    model = build_model(hparams, dataset)
+    optimizer = keras.optimizers.SGD(hparams.learning_rate)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    metrics = [keras.metrics.Mean(name="loss"), keras.metrics.CategoricalAccuracy(name="accuracy")]
+    train_step = make_train_step(model, optimizer, loss, metrics)
+    test_step = make_test_step(model, loss, metrics)
+    loop.train(
+        model,
+        train_step,
+        test_step,
+        metrics,
+        dataset,
+        batch_size=hparams.batch_size,
+        epochs=hparams.epochs,
+        seed=hparams.seed,
+        steps_per_execution=hparams.steps_per_execution,
+        jit_compile=hparams.jit_compile,
+        one_program=True,
+        optimizer=optimizer,
+        callbacks=run.callbacks,
+        verbose=run.verbose,
+    )
+    test = loop.evaluate(
+        test_step, metrics, dataset.test, batch_size=hparams.batch_size, jit_compile=hparams.jit_compile
+    )
+    run.finish(model, dataset, test)

@@ -1,0 +1,86 @@
+"""The command `recipes`: finds the verb and hands over. Nothing in here or in a verb's module imports TensorFlow."""
+
+import difflib
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from recipes.shared.errors import TrainingDiverged, UsageError
+
+USAGE = """usage: recipes VERB ...
+
+  list [--json]                  show every recipe
+  fit NAME [flags]               train a recipe with model.fit
+  loop NAME [flags]              train it with the custom loop
+  compare NAME... | --all        train both ways and hold them against each other, to the last bit
+  compare FIT.py LOOP.py         the same for your own two files
+  compare RUN_A RUN_B            hold two finished runs against each other
+  diff NAME                      show the two files side by side
+  board [NAME] [--port N]        open TensorBoard on the runs
+
+`recipes VERB --help` and `recipes fit NAME --help` say more."""
+VERBS = ("list", "fit", "loop", "compare", "diff", "board")
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the command and return its exit code: 0 well, 1 a run diverged or parity does not hold, 2 bad usage."""
+    args = sys.argv[1:] if args is None else args
+    if not args or args[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    try:
+        return _run(args[0], args[1:])
+    except UsageError as error:
+        print(f"recipes: {error}", file=sys.stderr)
+        return 2
+    except TrainingDiverged as error:
+        print(f"recipes: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        sys.stderr.close()
+        return 0
+
+
+def script(path: str) -> NoReturn:
+    """Run a recipe's file as a script, as `python recipes/T/x.py [flags]` does, and exit.
+
+    Called at the top of the file, before it imports TensorFlow: `--help` answers at once, TensorFlow loads with the
+    settings that parity needs, and the module runs under its own name rather than as `__main__`.
+    """
+    from recipes.commands import catalog
+
+    verb = "loop" if catalog.side_of(Path(path)) == "custom_loop" else "fit"
+    known = Path(path).stem in catalog.pairs()
+    sys.exit(main([verb, Path(path).stem if known else path, *sys.argv[1:]]))
+
+
+def _run(verb: str, args: list[str]) -> int:
+    # Each verb is imported only when asked for, so that `recipes list` stays under half a second.
+    if verb == "list":
+        from recipes.commands import listing
+
+        return listing.main(args)
+    if verb in ("fit", "loop"):
+        from recipes.commands import side
+
+        return side.main(verb, args)
+    if verb == "compare":
+        from recipes.commands import compare
+
+        return compare.main(args)
+    if verb == "diff":
+        from recipes.commands import diff
+
+        return diff.main(args)
+    if verb == "board":
+        from recipes.commands import board
+
+        return board.main(args)
+    near = difflib.get_close_matches(verb, VERBS, n=1)
+    raise UsageError(
+        f"no verb {verb!r}; " + (f"did you mean {near[0]}? " if near else "") + "`recipes --help` lists them"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

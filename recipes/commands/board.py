@@ -1,0 +1,50 @@
+"""`recipes board`: TensorBoard on the logs of one recipe, or of all."""
+
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from recipes.commands import flags
+from recipes.shared.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Options:
+    """The flags of `board`."""
+
+    port: Annotated[int, tyro.conf.arg(help="where the page is served; 0 picks a free port")] = 6006
+    logs: Annotated[Path, tyro.conf.arg(help="the folder that holds the runs")] = Path("logs")
+
+
+def main(args: list[str]) -> int:
+    """Become TensorBoard, bound to localhost.
+
+    Raises:
+        UsageError: there are no runs, or the port is taken.
+    """
+    names, rest = flags.split_names(args)
+    description = "Open TensorBoard on one recipe's runs, recipes board NAME, or on all."
+    options = flags.parse_options(Options, rest, "recipes board [NAME]", description)
+    if len(names) > 1:
+        raise UsageError("recipes board takes one recipe, or none for all of them")
+    folder = options.logs.joinpath(*names)
+    if not any(folder.rglob("events.out.tfevents.*")):
+        raise UsageError(
+            f"no runs in {folder}; make one with `recipes compare {names[0] if names else 'mlp_classifier'}`"
+        )
+    if not 0 <= options.port < 2**16:
+        raise UsageError(f"--port is {options.port}; it must be between 0 and 65535")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("localhost", options.port))
+        except OSError as error:
+            raise UsageError(f"port {options.port} cannot be used ({error.strerror}); choose another --port") from error
+    arguments = ["--logdir", str(folder), "--host", "localhost", "--port", str(options.port)]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "tensorboard.main", *arguments])

@@ -1,0 +1,160 @@
+"""`recipes compare`: trains a pair both ways, each in a process of its own, and holds the runs against each other."""
+
+import dataclasses
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from recipes.commands import catalog, flags, parity, report, side
+from recipes.shared.errors import UsageError
+from recipes.shared.files import write_json
+
+USAGE = """usage: recipes compare NAME... [flags]      both sides of one or more recipes
+       recipes compare --all [flags]        of every recipe
+       recipes compare FIT.py LOOP.py [flags]
+                                            your own two files, each with a function train(hparams, run)
+       recipes compare RUN_A RUN_B          two finished runs: folders that hold a report.json
+       recipes compare RUN                  the two sides of a finished run
+
+Each side trains in a process of its own. Exit code 0: parity holds for all; 1: it does not; 2: bad usage.
+Flags: --json PATH, --logs DIR, --run NAME, and the hyper-parameters, as `recipes fit NAME --help` lists them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(side.Options):
+    """The flags of `compare` that are not hyper-parameters."""
+
+    json: Annotated[Path | None, tyro.conf.arg(help="write the results to this file, a list of objects")] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """Two files to hold against each other."""
+
+    name: str
+    fit: catalog.Source
+    custom_loop: catalog.Source
+
+    @property
+    def sources(self) -> dict[str, catalog.Source]:
+        """The two files by side."""
+        return {"fit": self.fit, "custom_loop": self.custom_loop}
+
+
+def main(args: list[str]) -> int:
+    """Compare what `args` name and return the exit code.
+
+    Raises:
+        UsageError: for any mistake of the user's; nothing has been trained then.
+    """
+    names, rest = flags.split_names(args)
+    every = "--all" in rest
+    if not names and not every:
+        if set(rest) & {"--help", "-h"}:
+            print(USAGE)
+            return 0
+        raise UsageError("say what to compare: recipes compare NAME, --all, FIT.py LOOP.py, or two run folders")
+    if names and every:
+        raise UsageError("give names or --all, not both")
+    folders = [Path(name) for name in names]
+    if not every and any(folder.is_dir() for folder in folders):
+        return _compare_finished(folders, rest)
+
+    subjects = _subjects(names)
+    rest = [arg for arg in rest if arg != "--all"]
+    command = shlex.join(["recipes", "compare", *args])
+    # Every flag of every recipe is checked before the first one trains.
+    parsed = [
+        flags.parse_hparams(subject.fit, Options, rest, f"recipes compare {subject.name}") for subject in subjects
+    ]
+    folders = [
+        side.run_folder(options.logs, subject.name, options.run)
+        for subject, (_, options) in zip(subjects, parsed, strict=True)
+    ]
+    for folder in folders:
+        if folder.exists():
+            raise UsageError(f"{folder} exists; choose another --run, or delete it")
+
+    results = []
+    for subject, folder, (hparams, _) in zip(subjects, folders, parsed, strict=True):
+        results.append(_compare_subject(subject, folder, hparams, command))
+        report.show(results[-1])
+    if len(results) > 1:
+        report.summarise(results)
+    report.show_next_steps(results)
+    path = parsed[0][1].json
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path.absolute(), [result.to_json() for result in results])
+    return 0 if all(result.holds for result in results) else 1
+
+
+def _subjects(names: list[str]) -> list[Subject]:
+    if any(name.endswith(".py") for name in names):
+        if len(names) != 2 or not all(name.endswith(".py") for name in names):
+            raise UsageError("compare takes two files of yours, FIT.py and LOOP.py")
+        (fit_name, fit), (loop_name, custom_loop) = (side.resolve(name, "fit") for name in names)
+        name = fit_name if fit_name == loop_name else f"{fit_name}-{loop_name}"
+        return [Subject(name, fit, custom_loop)]
+    found = [catalog.find(name) for name in names] if names else list(catalog.pairs().values())
+    return [Subject(pair.name, pair.fit, pair.custom_loop) for pair in found]
+
+
+def _compare_subject(subject: Subject, folder: Path, hparams: dict[str, Any], command: str) -> report.Result:
+    """Train both sides, one after the other so that neither takes the other's cores, and compare them.
+
+    Raises:
+        UsageError: a side stopped for a mistake of the user's.
+    """
+    result = report.Result(subject.name, str(hparams.get("data", "")), folder)
+    for name, source in subject.sources.items():
+        about = side.describe(subject.name, name, source.path, command)
+        job = side.Job(str(source.path), str(folder / name), hparams, about)
+        with report.status(f"{subject.name}: training the {name.replace('_', ' ')} side"):
+            process = subprocess.run(side.command(job), capture_output=True, text=True, check=False)
+        if process.returncode == 2:
+            raise UsageError(process.stderr.strip().splitlines()[-1])
+        if process.returncode != 0:
+            result.failures.append(f"{name.replace('_', ' ')}: {process.stderr.strip() or 'ended without a word'}")
+        result.sides[name] = _read_side(folder / name, source)
+    if all(result.sides.values()):
+        result.parity = parity.compare(folder / "fit", folder / "custom_loop", subject.custom_loop.tolerance)
+    return result
+
+
+def _read_side(folder: Path, source: catalog.Source) -> dict[str, Any]:
+    """Return what a side reported, summed over its children; empty if it did not get that far."""
+    reports = [parity.read_json(path) for path in sorted(folder.rglob("report.json"))]
+    if not reports:
+        return {}
+    config = parity.read_json(next(folder.rglob("config.json")))
+    return {
+        "first_epoch_seconds": reports[0]["first_epoch_seconds"],
+        "seconds_per_epoch": reports[0]["seconds_per_epoch"],
+        "seconds_total": sum(each["seconds_total"] for each in reports),
+        "peak_memory_mib": max(each["peak_memory_mib"] for each in reports),
+        "metrics": reports[0]["metrics"],
+        "steps_per_execution": reports[0]["steps_per_execution"],
+        "jit_compile": config["hparams"].get("jit_compile", False),
+        "lines_of_code": source.lines_of_code,
+    }
+
+
+def _compare_finished(folders: list[Path], rest: list[str]) -> int:
+    if rest:
+        raise UsageError(f"{rest[0]} has no meaning for finished runs")
+    if len(folders) == 1:
+        folders = [folders[0] / "fit", folders[0] / "custom_loop"]
+    if len(folders) != 2:
+        raise UsageError("compare takes two run folders, or one that holds fit and custom_loop")
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"no folder {folder}")
+    result = parity.compare(folders[0], folders[1])
+    report.show_finished(folders, result)
+    sys.stdout.flush()
+    return 0 if result.holds else 1

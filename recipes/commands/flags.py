@@ -1,0 +1,102 @@
+"""Turns hyper-parameters, as read from a recipe's source, into command-line flags."""
+
+import dataclasses
+import difflib
+import re
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+
+# A private module of tyro's, pinned in constraints.txt: the only way to get its errors as data, so that a mistyped
+# flag ends in one line rather than a box of ten. tests/recipes/commands/test_flags.py holds it to that.
+import tyro._errors as tyro_errors
+
+from recipes.commands.catalog import Source
+from recipes.shared.errors import UsageError
+
+Options = TypeVar("Options")
+TYPES = {"int": int, "float": float, "str": str, "bool": bool, "Literal": Literal, "tuple": tuple}
+
+
+def split_names(args: list[str]) -> tuple[list[str], list[str]]:
+    """Return the names that `args` begins with, and the flags after them."""
+    first_flag = next((index for index, arg in enumerate(args) if arg.startswith("-")), len(args))
+    return args[:first_flag], args[first_flag:]
+
+
+def parse_options(options: type[Options], args: list[str], prog: str, description: str) -> Options:
+    """Return the dataclass `options` filled from `args`, whose flags are named after its fields.
+
+    Raises:
+        UsageError: an unknown flag or a value of the wrong type.
+        SystemExit: with 0, after `--help`.
+    """
+    known = {_flag(field.name) for field in dataclasses.fields(options)}  # type: ignore[arg-type]
+
+    def complain(event: tyro_errors.ParseErrorEvent) -> None:
+        raise UsageError(_explain(event, args, known, prog))
+
+    with tyro_errors.on_parse_error(complain):
+        return tyro.cli(options, args=args, prog=prog, description=description)
+
+
+def parse_hparams(source: Source, options: type[Options], args: list[str], prog: str) -> tuple[dict[str, Any], Options]:
+    """Return the hyper-parameters of `source` by name, checked, and the dataclass `options`, from one list of flags.
+
+    Raises:
+        UsageError: as `parse_options`, or a flag that the recipe has no use for, or a value that no run can use.
+    """
+    for name, reason in source.unused.items():
+        given = [arg for arg in args if re.fullmatch(rf"{_flag(name)}(=.*)?|--no-{_flag(name)[2:]}", arg)]
+        if given:
+            raise UsageError(f"{source.path.stem} has no use for {given[0].partition('=')[0]}: {reason}")
+    hparams = [
+        (field.name, Annotated[_type(source, field.annotation), tyro.conf.arg(help=field.help)], field.default)
+        for field in source.fields.values()
+        if field.name not in source.unused
+    ]
+    own = dataclasses.fields(options)  # type: ignore[arg-type]
+    both = dataclasses.make_dataclass("Flags", [*hparams, *((field.name, field.type, field) for field in own)])
+    flags: Any = parse_options(both, args, prog, source.docstring)
+    values = {name: getattr(flags, name) for name, *_ in hparams}
+    _check(source, values)
+    return values, options(**{field.name: getattr(flags, field.name) for field in own})
+
+
+def _check(source: Source, values: dict[str, Any]) -> None:
+    """Let the shared hyper-parameters check their own values, before any process is started."""
+    from recipes.shared.hparams import HParams
+
+    shared = {field.name for field in dataclasses.fields(HParams)}
+    HParams(**{name: value for name, value in values.items() if name in shared})
+
+
+def _type(source: Source, annotation: str) -> Any:
+    try:
+        return eval(annotation, {"__builtins__": {}}, TYPES)  # a type expression from a recipe's own source
+    except Exception as error:
+        raise UsageError(
+            f"{source.path}: no flag can be made of the type {annotation}; use {', '.join(TYPES)}"
+        ) from error
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _explain(event: tyro_errors.ParseErrorEvent, args: list[str], known: set[str], prog: str) -> str:
+    help_hint = f"`{prog} --help` lists the flags"
+    if isinstance(event, tyro_errors.UnrecognizedArgs):
+        token = event.tokens[0]
+        if not token.startswith("-"):
+            return f"what is {token!r} for? {help_hint}"
+        near = difflib.get_close_matches(token.partition("=")[0], known, n=1)
+        return f"unknown flag {token}; " + (f"did you mean {near[0]}? " if near else "") + help_hint
+    if isinstance(event, tyro_errors.InvalidChoice):
+        flag = event.argument.lowered.name_or_flags[0]
+        return f"{flag} is {event.value!r}; it must be one of {', '.join(event.choices)}"
+    if isinstance(event, tyro_errors.BadValue):
+        return f"{event.argument.lowered.name_or_flags[0]} needs a value; {help_hint}"
+    message = " ".join(str(getattr(event, "message", event)).split())
+    argument = getattr(event, "argument", None)
+    return f"{argument.lowered.name_or_flags[0]}: {message}" if argument else f"{message}; {help_hint}"

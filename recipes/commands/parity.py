@@ -1,0 +1,194 @@
+"""Holds two finished runs against each other, byte by byte. NumPy only: no TensorFlow."""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recipes.shared.errors import UsageError
+
+OPTIONAL = ("optimizer", "seeds")  # what a loop that writes its update rule by hand does not have
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One value that differs: its name, both values, and by how much."""
+
+    name: str
+    fit: float | None
+    custom_loop: float | None
+    size: float
+
+
+@dataclass
+class Parity:
+    """What holding two runs against each other gave.
+
+    Attributes:
+        identical: weights, optimizer variables, seed states, epoch history and final metrics are the same bytes on both
+            sides. Withheld when the weights did not move, the history is empty, or anything is not finite.
+        within_tolerance: everything that both sides have is within `tolerance * max(1, |value|)`.
+        tolerance: how far apart the sides may be; 0 demands the same values.
+        weights_max_abs_diff: largest difference of any weight.
+        history_max_abs_diff: largest difference of any logged value.
+        reasons: why `identical` is false, most telling first.
+        weights: every weight array that differs, by its largest difference, largest first.
+        first_in_history: the first logged value that differs, in the order of epochs.
+    """
+
+    identical: bool = False
+    within_tolerance: bool = False
+    tolerance: float = 0.0
+    weights_max_abs_diff: float = 0.0
+    history_max_abs_diff: float = 0.0
+    reasons: list[str] = field(default_factory=list)
+    weights: list[Difference] = field(default_factory=list)
+    first_in_history: Difference | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the two runs are as equal as they should be."""
+        return self.identical or self.within_tolerance
+
+
+def compare(fit: Path, custom_loop: Path, tolerance: float = 0.0) -> Parity:
+    """Return how two side folders compare, children included: the verdict is that of the worst.
+
+    Raises:
+        UsageError: a folder holds no finished run.
+    """
+    children = [_runs(folder) for folder in (fit, custom_loop)]
+    parity = Parity(identical=True, within_tolerance=True, tolerance=tolerance)
+    if children[0] != children[1]:
+        only = sorted(children[0] ^ children[1])
+        _fail(parity, f"only one side has {', '.join(only)}")
+    for child in sorted(children[0] & children[1]):
+        _compare_one(parity, fit / child, custom_loop / child, "" if child == "." else f"{child}: ")
+    parity.weights.sort(key=lambda difference: -difference.size)
+    return parity
+
+
+def read_json(path: Path) -> Any:
+    """Return what a run wrote to `path`.
+
+    Raises:
+        UsageError: it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path.parent} holds no finished run ({path.name}: {error})") from error
+
+
+def _runs(folder: Path) -> set[str]:
+    found = {str(state.parent.relative_to(folder)) for state in folder.rglob("state.npz")}
+    if not found:
+        raise UsageError(f"{folder} holds no finished run: no state.npz in it")
+    return found
+
+
+def _compare_one(parity: Parity, fit: Path, custom_loop: Path, prefix: str) -> None:
+    _compare_hparams(parity, fit, custom_loop, prefix)
+    _compare_history(parity, fit, custom_loop, prefix)
+    _compare_states(parity, fit, custom_loop, prefix)
+    reports = [read_json(folder / "report.json") for folder in (fit, custom_loop)]
+    for name in sorted(reports[0]["metrics"].keys() | reports[1]["metrics"].keys()):
+        a, b = (report["metrics"].get(name) for report in reports)
+        if not _same(a, b):
+            parity.identical = False
+            parity.reasons.append(f"{prefix}final {name}: {a} and {b}")
+            parity.within_tolerance &= _close(a, b, parity.tolerance)
+    if not all(report["weights_moved"] for report in reports):
+        _fail(parity, f"{prefix}the weights did not move, so their equality proves nothing")
+
+
+def _compare_hparams(parity: Parity, fit: Path, custom_loop: Path, prefix: str) -> None:
+    """Other hyper-parameters are a reason, not yet a difference."""
+    a, b = (read_json(folder / "config.json")["hparams"] for folder in (fit, custom_loop))
+    for name in a.keys() & b.keys():
+        if a[name] != b[name] and name != "steps_per_execution":
+            parity.reasons.append(f"{prefix}{name} is {a[name]} on one side and {b[name]} on the other")
+
+
+def _compare_history(parity: Parity, fit: Path, custom_loop: Path, prefix: str) -> None:
+    a, b = (read_json(folder / "history.json") for folder in (fit, custom_loop))
+    if not a or not b:
+        _fail(parity, f"{prefix}the history is empty")
+    if a.keys() != b.keys():
+        _fail(parity, f"{prefix}only one side logs {', '.join(sorted(a.keys() ^ b.keys()))}")
+    epochs = [max((len(values) for values in history.values()), default=0) for history in (a, b)]
+    if epochs[0] != epochs[1]:
+        _fail(parity, f"{prefix}{epochs[0]} epochs and {epochs[1]}")
+    for epoch in range(min(epochs)):
+        for name in (name for name in a if name in b and epoch < min(len(a[name]), len(b[name]))):
+            x, y = a[name][epoch], b[name][epoch]
+            if x is None or y is None:
+                _fail(parity, f"{prefix}{name} of epoch {epoch + 1} is not finite")
+            if _same(x, y):
+                continue
+            difference = Difference(f"{prefix}{name} of epoch {epoch + 1}", x, y, _size(x, y))
+            parity.history_max_abs_diff = max(parity.history_max_abs_diff, difference.size)
+            if parity.first_in_history is None:
+                parity.first_in_history = difference
+                parity.reasons.append(f"the histories part at {difference.name}: {x} and {y}")
+            parity.identical = False
+            parity.within_tolerance &= _close(x, y, parity.tolerance)
+
+
+def _compare_states(parity: Parity, fit: Path, custom_loop: Path, prefix: str) -> None:
+    states = []
+    for folder in (fit, custom_loop):
+        with np.load(folder / "state.npz", allow_pickle=False) as archive:
+            states.append({name: archive[name] for name in archive.files})
+    for kind in ("weights", *OPTIONAL):
+        sides = [{name: array for name, array in state.items() if name.startswith(kind)} for state in states]
+        if kind in OPTIONAL and bool(sides[0]) != bool(sides[1]):
+            parity.identical = False
+            parity.reasons.append(f"{prefix}only one side keeps {kind} variables: they are not compared")
+            continue
+        if len(sides[0]) != len(sides[1]):
+            _fail(parity, f"{prefix}{len(sides[0])} {kind} variables and {len(sides[1])}")
+        for (name, a), b in zip(sides[0].items(), sides[1].values(), strict=False):
+            _compare_arrays(parity, kind, prefix + name.partition(" ")[2], a, b)
+
+
+def _compare_arrays(parity: Parity, kind: str, name: str, a: np.ndarray, b: np.ndarray) -> None:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        _fail(parity, f"{name} is {a.dtype}{list(a.shape)} on one side and {b.dtype}{list(b.shape)} on the other")
+        return
+    if a.dtype.kind == "f" and not (np.isfinite(a).all() and np.isfinite(b).all()):
+        _fail(parity, f"{name} is not finite")
+        return
+    if a.tobytes() == b.tobytes():
+        return
+    parity.identical = False
+    wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
+    distance = np.abs(wide_a - wide_b)
+    worst = np.unravel_index(distance.argmax(), distance.shape)
+    difference = Difference(name, float(wide_a[worst]), float(wide_b[worst]), float(distance[worst]))
+    if kind == "weights":
+        parity.weights.append(difference)
+        parity.weights_max_abs_diff = max(parity.weights_max_abs_diff, difference.size)
+    parity.reasons.append(f"{name} differs by up to {difference.size:.3g}")
+    allowed = parity.tolerance * np.maximum(1.0, np.abs(wide_a))
+    parity.within_tolerance &= bool((distance <= allowed).all())
+
+
+def _fail(parity: Parity, reason: str) -> None:
+    parity.identical = parity.within_tolerance = False
+    parity.reasons.append(reason)
+
+
+def _same(a: float | None, b: float | None) -> bool:
+    return a is not None and b is not None and a == b and math.copysign(1, a) == math.copysign(1, b)
+
+
+def _size(a: float | None, b: float | None) -> float:
+    return math.inf if a is None or b is None else abs(a - b)
+
+
+def _close(a: float | None, b: float | None, tolerance: float) -> bool:
+    return a is not None and b is not None and abs(a - b) <= tolerance * max(1.0, abs(a))

@@ -1,0 +1,136 @@
+"""One side of a pair, trained: the verbs `fit` and `loop`, and what `compare` starts as a process for each side."""
+
+import json
+import os
+import shlex
+import sys
+import time
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from recipes.commands import catalog, flags
+from recipes.shared.errors import TrainingDiverged, UsageError
+from recipes.shared.hparams import HParams
+
+
+@dataclass(frozen=True)
+class Options:
+    """The flags of `fit` and `loop` that are not hyper-parameters."""
+
+    logs: Annotated[Path, tyro.conf.arg(help="the folder that gets the run")] = Path("logs")
+    run: Annotated[str | None, tyro.conf.arg(help="the run's name; date, time and process if not given")] = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that one side needs to train, in a form that can be handed to another process."""
+
+    path: str  # the recipe's file
+    folder: str  # where the side's files go
+    hparams: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+    verbose: int = 0
+
+
+def main(verb: str, args: list[str]) -> int:
+    """Train one side as `recipes fit` or `recipes loop` says, and return the exit code.
+
+    Raises:
+        UsageError: for any mistake of the user's.
+        TrainingDiverged: the loss stopped being finite.
+    """
+    names, rest = flags.split_names(args)
+    if len(names) != 1:
+        if rest in (["--help"], ["-h"]):
+            print(
+                f"usage: recipes {verb} NAME [flags]\n\n`recipes list` shows the names, `recipes {verb} NAME --help` the flags."
+            )
+            return 0
+        raise UsageError(f"say which recipe: recipes {verb} NAME [flags]; `recipes list` shows the names")
+    side = {"fit": "fit", "loop": "custom_loop"}[verb]
+    name, source = resolve(names[0], side)
+    hparams, options = flags.parse_hparams(source, Options, rest, f"recipes {verb} {names[0]}")
+    folder = run_folder(options.logs, name, options.run) / side
+    if folder.exists():
+        raise UsageError(f"{folder} exists; choose another --run, or delete it")
+    about = describe(name, side, source.path, shlex.join(["recipes", verb, *args]))
+    metrics = train(Job(str(source.path), str(folder), hparams, about, verbose=1 if sys.stdout.isatty() else 2))
+    print("test: " + ", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
+    print(f"run:  {folder}\nlook: recipes board {name}")
+    return 0
+
+
+def resolve(target: str, side: str) -> tuple[str, catalog.Source]:
+    """Return the name and the source that a recipe's name, or the path of a file, stands for on `side`."""
+    if target.endswith(".py"):
+        path = Path(target)
+        if not path.is_file():
+            raise UsageError(f"no file {target}")
+        return path.stem, catalog.Source(path)
+    return target, catalog.find(target).side(side)
+
+
+def run_folder(logs: Path, name: str, run: str | None) -> Path:
+    """Return `logs/<name>/<run>`; the default run is named after the time and this process, so it is new.
+
+    Raises:
+        UsageError: `logs` cannot be written to, or `run` is no plain name.
+    """
+    existing = next(folder for folder in (logs, *logs.absolute().parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write to {logs}: {existing} is not a folder you can write to; choose another --logs")
+    if run is not None and (Path(run).name != run or run in ("", "..")):
+        raise UsageError(f"--run is {run!r}; it must be a plain name, without slashes")
+    return logs / name / (run or time.strftime("%Y-%m-%d_%H-%M-%S") + f"_{os.getpid()}")
+
+
+def describe(name: str, side: str, path: Path, command: str) -> dict[str, Any]:
+    """Return what `config.json` says about where a run came from."""
+    began = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    return {"recipe": name, "side": side, "file": path.name, "command": command, "began": began}
+
+
+def train(job: Job) -> dict[str, float]:
+    """Train in this process and return the final test metrics.
+
+    Raises:
+        UsageError, TrainingDiverged: as the recipe does.
+    """
+    from recipes.shared import runtime
+
+    runtime.configure()
+    from recipes.shared.run import Run
+
+    module = catalog.load(Path(job.path))
+    for function in ("train",):
+        if not callable(getattr(module, function, None)):
+            raise UsageError(f"{job.path} has no function {function}(hparams, run)")
+    hparams_class = getattr(module, "HParams", HParams)
+    known = {field.name for field in fields(hparams_class)}
+    hparams = hparams_class(**{name: value for name, value in job.hparams.items() if name in known})
+    run = Run(Path(job.folder), hparams, job.verbose, job.about)
+    try:
+        module.train(hparams, run)
+    except KeyboardInterrupt:
+        raise SystemExit(f"interrupted; what was done is in {job.folder}") from None
+    finally:
+        run.close()
+    if not run.metrics and not run.children:
+        raise UsageError(f"{job.path}: train(hparams, run) never called run.finish(model, dataset, metrics)")
+    return run.metrics
+
+
+def command(job: Job) -> list[str]:
+    """Return the command that trains `job` in a process of its own."""
+    return [sys.executable, "-m", "recipes.commands.side", json.dumps(asdict(job))]
+
+
+if __name__ == "__main__":
+    try:
+        train(Job(**json.loads(sys.argv[1])))
+    except (UsageError, TrainingDiverged) as error:
+        print(error, file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)

@@ -1,0 +1,69 @@
+"""Momentum as a moving average of gradients: steps that agree add up, steps that zigzag cancel.
+
+    v := g v + (1 - g) gradient
+    w := w - a v
+
+Keras' SGD has the other form, m := g m - r gradient, w := w + m. Put m = -a v: then m = g m - a (1 - g) gradient, so
+the two are the same for r = a (1 - g), and `SGD(learning_rate=a * (1 - g), momentum=g)` is this rule.
+
+This side lets SGD do that in `model.fit`; its twin in `custom_loops` writes the rule out in the training step.
+
+    recipes fit momentum
+"""
+
+if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
+    from recipes.__main__ import script
+
+    script(__file__)
+
+from dataclasses import dataclass
+
+import keras
+
+from recipes.shared import data, hparams
+from recipes.shared.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class HParams(hparams.HParams):
+    data: str = "diabetes"  # an embedded set, a keras.datasets name, or the path of an .npz, .csv or .tsv file
+    learning_rate: float = 0.1  # a: step size along the moving average
+    momentum: float = 0.9  # g: share of the old average in the new one
+    epochs: int = 50  # passes over the training data
+    jit_compile: bool = False  # the step is too small for XLA to pay
+
+
+def load_data(hparams: HParams) -> data.Dataset:
+    """Return the data set, with numbers of shape (examples, 1) as targets."""
+    return data.load(hparams, task="regression")
+
+
+def build_model(hparams: HParams, dataset: data.Dataset) -> keras.Model:
+    """Return an uncompiled model from (batch, *features) to predictions (batch, 1)."""
+    keras.utils.set_random_seed(hparams.seed)
+    return keras.Sequential([keras.Input(dataset.input_shape), keras.layers.Flatten(), keras.layers.Dense(1)])
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Train, evaluate on the test part, and leave everything in the run's folder."""
+    dataset = load_data(hparams)
+    model = build_model(hparams, dataset)
+    model.compile(
+        optimizer=keras.optimizers.SGD(
+            learning_rate=hparams.learning_rate * (1 - hparams.momentum), momentum=hparams.momentum
+        ),
+        loss=keras.losses.MeanSquaredError(),
+        steps_per_execution=hparams.steps_per_execution or 1,
+        jit_compile=hparams.jit_compile,
+    )
+    order = data.EpochOrder(dataset.train, hparams.seed)
+    model.fit(
+        order.batches(hparams.batch_size),
+        validation_data=data.batches(dataset.validation, hparams.batch_size),
+        epochs=hparams.epochs,
+        shuffle=False,  # `order` has shuffled
+        callbacks=[order, *run.callbacks],
+        verbose=run.verbose,
+    )
+    test = data.batches(dataset.test, hparams.batch_size)
+    run.finish(model, dataset, model.evaluate(test, return_dict=True, verbose=0))

@@ -1,0 +1,233 @@
+"""From raw examples to training, validation and test parts, and the order in which training sees them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import keras
+import numpy as np
+import tensorflow as tf
+from sklearn.model_selection import train_test_split
+
+from recipes.shared import preprocessing, sources
+from recipes.shared.errors import UsageError
+from recipes.shared.hparams import HParams
+
+MOST_CLASSES = 100
+MOST_WHOLE_NUMBERS = 20  # so few distinct integers, ten times each and more, are taken for classes
+SPLIT_SEED = 0  # not the run's seed: runs of different seeds are judged on the same examples
+
+
+@dataclass(frozen=True)
+class Split:
+    """Preprocessed examples: `x` of shape (examples, *features), float32, and `y`.
+
+    `y` is (examples,) int32 class indices or (examples, 1) float32 numbers. The second axis is there because a model's
+    output has it: subtracting (examples,) from (examples, 1) would silently broadcast to a square.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The three parts of a data set, and what turns raw input into their features."""
+
+    train: Split
+    validation: Split
+    test: Split
+    preprocessing: keras.Model
+    class_names: tuple[str, ...] = ()  # empty for regression
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example's features."""
+        return self.train.x.shape[1:]
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are; 0 for regression."""
+        return len(self.class_names)
+
+
+def load(hparams: HParams, task: sources.Task) -> Dataset:
+    """Return the data that `hparams` names, split and preprocessed.
+
+    80 % training and 20 % test, stratified for classes (a source with a test part of its own keeps it), then 20 % of
+    the training part for validation. Preprocessing is fitted on what is left for training.
+
+    Raises:
+        UsageError: the data cannot be used, does not fit `task`, or is smaller than one batch.
+    """
+    raw = sources.read(hparams.data, hparams.target, hparams.header)
+    if raw.task is not None and raw.task != task:
+        holds = {"classification": "classes", "regression": "numbers"}
+        raise UsageError(f"{hparams.data} holds {holds[raw.task]} to predict; this recipe predicts {holds[task]}")
+    if task == "classification":
+        classes = _check_classes(raw.targets, hparams.data)
+        encode = partial(_class_indices, classes=classes, name=hparams.data)
+    else:
+        classes = np.array([])
+        encode = partial(_as_column, name=hparams.data)
+    stratify = raw.targets if task == "classification" else None
+
+    rows = np.arange(len(raw.targets))
+    if raw.test_features is None or raw.test_targets is None:
+        rows, test_rows = _split(rows, stratify, hparams.data)
+        test_features, test_targets = _take(raw.features, test_rows), raw.targets[test_rows]
+    else:
+        test_features, test_targets = raw.test_features, raw.test_targets
+    train_rows, validation_rows = _split(rows, stratify, hparams.data)
+    if hparams.batch_size > len(train_rows) and "batch_size" not in hparams.unused:
+        raise UsageError(
+            f"--batch-size is {hparams.batch_size}, more than the {len(train_rows)} training examples of {hparams.data}"
+        )
+
+    layers = preprocessing.fit(_take(raw.features, train_rows))
+
+    def part(features: sources.Features, targets: np.ndarray) -> Split:
+        x = preprocessing.apply(layers, features)
+        if not np.isfinite(x).all():
+            raise UsageError(f"{hparams.data} has NaN or infinite values (or too large for float32)")
+        return Split(x, encode(targets))
+
+    return Dataset(
+        train=part(_take(raw.features, train_rows), raw.targets[train_rows]),
+        validation=part(_take(raw.features, validation_rows), raw.targets[validation_rows]),
+        test=part(test_features, test_targets),
+        preprocessing=layers,
+        class_names=tuple(_class_name(value) for value in classes),
+    )
+
+
+def map_targets(dataset: Dataset, function: Callable[[np.ndarray], np.ndarray]) -> Dataset:
+    """Return `dataset` with `function` applied to the targets of each part."""
+
+    def mapped(split: Split) -> Split:
+        return Split(split.x, function(split.y))
+
+    return replace(
+        dataset, train=mapped(dataset.train), validation=mapped(dataset.validation), test=mapped(dataset.test)
+    )
+
+
+def one_hot(dataset: Dataset) -> Dataset:
+    """Return `dataset` with its class indices as float32 one-hot rows of shape (examples, classes)."""
+    identity = np.eye(dataset.num_classes, dtype=np.float32)
+    return map_targets(dataset, lambda labels: identity[labels])
+
+
+def epoch_order(examples: int, seed: int | tf.Tensor, epoch: int | tf.Tensor) -> tf.Tensor:
+    """Return the order in which epoch `epoch` visits the examples: a permutation, int32 of shape (examples,).
+
+    It depends on the seed and the epoch alone. `Dataset.shuffle(seed=...)` depends on how many iterators were made
+    before, and `model.fit` makes two an epoch: from epoch 2 on it sees another order than a plain loop over the same
+    dataset (keras/src/trainers/epoch_iterator.py, `_enumerate_iterator`).
+    """
+    seeds = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64)])
+    return tf.random.experimental.stateless_shuffle(tf.range(examples), seed=seeds)
+
+
+class EpochOrder(keras.callbacks.Callback):
+    """Feeds `model.fit` batches in the order that `epoch_order` gives. Pass it to `fit` as a callback as well.
+
+    Args:
+        split: the training data.
+        seed: of the order.
+    """
+
+    def __init__(self, split: Split, seed: int) -> None:
+        super().__init__()
+        self.split = split
+        self.seed = seed
+        self.order = tf.Variable(tf.range(len(split)), trainable=False)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Set the order of the epoch whose iterator is about to be made."""
+        self.order.assign(epoch_order(len(self.split), self.seed, epoch))
+
+    def batches(self, batch_size: int) -> tf.data.Dataset:
+        """Return one epoch of shuffled batches; the last one may be short.
+
+        It is finite and its cardinality is known, so that `fit` starts it anew each epoch. (An endless dataset with
+        `steps_per_epoch` makes too many updates when `steps_per_execution` does not divide the steps.)
+        """
+        x, y = tf.constant(self.split.x), tf.constant(self.split.y)
+        steps = -(-len(self.split) // batch_size)
+
+        def gather(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            rows = self.order[step * batch_size : (step + 1) * batch_size]
+            return tf.gather(x, rows), tf.gather(y, rows)
+
+        return tf.data.Dataset.range(steps).map(gather).prefetch(tf.data.AUTOTUNE)
+
+
+def batches(split: Split, batch_size: int) -> tf.data.Dataset:
+    """Return the examples of `split` in their own order, for validation and test; the last batch may be short."""
+    return tf.data.Dataset.from_tensor_slices((split.x, split.y)).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def _check_classes(targets: np.ndarray, name: str) -> np.ndarray:
+    """Return the distinct targets, sorted, checked to be classes rather than quantities."""
+    if targets.dtype.kind == "f":
+        if not np.isfinite(targets).all():
+            raise UsageError(f"{name}: the target has NaN or infinite values")
+        if (targets != np.round(targets)).any():
+            raise UsageError(f"{name}: the target holds fractions; this recipe predicts classes")
+    classes = np.unique(targets)
+    if len(classes) > MOST_CLASSES:
+        raise UsageError(f"{name}: the target has {len(classes)} distinct values; this recipe predicts classes")
+    if len(classes) < 2:
+        raise UsageError(f"{name}: every example has the target {classes[0]}; there is nothing to tell apart")
+    return classes
+
+
+def _class_name(value: np.generic) -> str:
+    return str(value).removesuffix(".0")
+
+
+def _class_indices(targets: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
+    unseen = np.setdiff1d(targets, classes)
+    if len(unseen):
+        raise UsageError(f"{name}: the test part has the class {unseen[0]!s}, which the training part has not")
+    return np.searchsorted(classes, targets).astype(np.int32)
+
+
+def _as_column(targets: np.ndarray, name: str) -> np.ndarray:
+    """Return the targets as float32 of shape (examples, 1), checked to be quantities rather than classes."""
+    if targets.dtype.kind not in "iuf":
+        kind = "true and false" if targets.dtype.kind == "b" else "text"
+        raise UsageError(f"{name}: the target holds {kind}; this recipe predicts numbers")
+    distinct = len(np.unique(targets))
+    if targets.dtype.kind != "f" and distinct <= MOST_WHOLE_NUMBERS and distinct * 10 <= len(targets):
+        raise UsageError(
+            f"{name}: the target looks like {distinct} classes, and this recipe predicts numbers;"
+            " if they are quantities, write them with a decimal point"
+        )
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused as such
+        column = targets.astype(np.float32)[:, None]
+    if not np.isfinite(column).all():
+        raise UsageError(f"{name}: the target has NaN or infinite values (or too large for float32)")
+    return column
+
+
+def _take(features: sources.Features, rows: np.ndarray) -> sources.Features:
+    if isinstance(features, dict):
+        return {name: column[rows] for name, column in features.items()}
+    return features[rows]
+
+
+def _split(rows: np.ndarray, stratify: np.ndarray | None, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return 80 % and 20 % of `rows`, each with the same share of the values in `stratify`."""
+    try:
+        first, second = train_test_split(
+            rows, test_size=0.2, random_state=SPLIT_SEED, stratify=None if stratify is None else stratify[rows]
+        )
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{name}: {len(rows)} examples cannot be split 80/20: {reason}") from error
+    return first, second

@@ -1,0 +1,9 @@
+"""The two ways a run ends early that are not bugs."""
+
+
+class UsageError(Exception):
+    """A mistake of the user's. Its text is one line: what is wrong and what to do. The command exits with 2."""
+
+
+class TrainingDiverged(Exception):
+    """The loss stopped being a finite number. The command exits with 1; the run's logs stay."""

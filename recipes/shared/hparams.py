@@ -1,0 +1,51 @@
+"""Hyper-parameters that every recipe has. This module does not import TensorFlow, so that `--help` is instant."""
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from recipes.shared.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class HParams:
+    """One flat record; flags, `config.json`, TensorBoard's HParams and the tuner's space derive from its fields.
+
+    A recipe inherits it, changes the defaults that it needs and adds its own fields. The comment behind a field is the
+    help text of its flag, so each value must stay a literal: the command reads them from the source, without importing.
+
+    Raises:
+        UsageError: a value that no training run can use.
+    """
+
+    # What the recipe has no use for: {field: reason}. The command then refuses the flag and gives the reason.
+    unused: ClassVar[dict[str, str]] = {}
+
+    data: str = "digits"  # an embedded set, a keras.datasets name, or the path of an .npz, .csv or .tsv file
+    target: str | None = None  # the column of a .csv or .tsv file to predict; its last column if not given
+    header: bool = True  # whether the first line of a .csv or .tsv file names the columns
+    learning_rate: float = 0.001  # step size of the optimizer
+    batch_size: int = 32  # examples in one update
+    epochs: int = 10  # passes over the training data
+    seed: int = 0  # of the initial weights, the order of the examples, and dropout
+    steps_per_execution: int | None = None  # batches in one call; if not given, fit takes 1, the loop a whole epoch
+    jit_compile: bool = True  # compile with XLA
+
+    def __post_init__(self) -> None:
+        self._require(self.learning_rate > 0, "learning_rate", "greater than 0")
+        self._require(self.learning_rate < float("inf"), "learning_rate", "finite")
+        self._require(self.batch_size >= 1, "batch_size", "at least 1")
+        self._require(self.epochs >= 1, "epochs", "at least 1")
+        self._require(0 <= self.seed < 2**32, "seed", "between 0 and 4294967295")
+        self._require(
+            self.steps_per_execution is None or self.steps_per_execution >= 1, "steps_per_execution", "at least 1"
+        )
+
+    def _require(self, holds: bool, name: str, condition: str) -> None:
+        """Raise a UsageError about field `name` unless `holds`."""
+        if not holds:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag} is {getattr(self, name)}; it must be {condition}")
+
+    def used(self) -> dict[str, Any]:
+        """Return the fields that the recipe uses, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in self.unused}

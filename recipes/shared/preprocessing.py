@@ -1,0 +1,74 @@
+"""Scaling, imputation and encoding as Keras layers, fitted on the training part alone.
+
+They run once before training, not in every step, and are bundled with the trained model when it is saved, so that the
+saved model takes raw input. Built-in layers and `keras.ops` only: it loads where this project is not installed.
+"""
+
+import keras
+import numpy as np
+
+from recipes.shared.errors import UsageError
+from recipes.shared.sources import Features
+
+
+def fit(features: Features) -> keras.Model:
+    """Return a model from raw features to float32 features, its constants taken from `features`.
+
+    - images (examples of rank 2 and more): divided by 255 if they are bytes, else by their largest magnitude
+    - vectors: standardised, (x - mean) / standard deviation of each feature
+    - a table (dict of columns): numbers imputed by their median and standardised, text one-hot encoded, concatenated
+    """
+    if isinstance(features, dict):
+        return _fit_table(features)
+    inputs = keras.Input(features.shape[1:])
+    if features.ndim > 2:
+        largest = 255.0 if features.dtype == np.uint8 else float(np.abs(features).max()) or 1.0
+        return keras.Model(inputs, keras.layers.Rescaling(1 / largest)(inputs), name="preprocessing")
+    return keras.Model(inputs, _standardise(features)(inputs), name="preprocessing")
+
+
+def apply(preprocessing: keras.Model, features: Features) -> np.ndarray:
+    """Return `features` after `preprocessing`: float32, one row an example."""
+    if isinstance(features, dict):
+        tensors = {
+            name: keras.ops.convert_to_tensor(column[:, None].tolist() if column.dtype.kind == "U" else column[:, None])
+            for name, column in features.items()
+        }
+    else:
+        tensors = keras.ops.convert_to_tensor(features.astype(np.float32))
+    return keras.ops.convert_to_numpy(preprocessing(tensors))
+
+
+def bundle(preprocessing: keras.Model, model: keras.Model) -> keras.Model:
+    """Return one model that takes raw input: `preprocessing`, then `model`."""
+    inputs = preprocessing.input
+    return keras.Model(inputs, model(preprocessing(inputs), training=False), name=f"{model.name}_with_preprocessing")
+
+
+def _standardise(values: np.ndarray) -> keras.layers.Normalization:
+    values = values.astype(np.float64)
+    variance = values.var(axis=0)
+    # A feature that is constant in training has no scale: leave it at x - mean instead of dividing by Keras' epsilon,
+    # which would blow the first other value up ten million times.
+    variance = np.where(variance == 0, 1.0, variance)
+    return keras.layers.Normalization(mean=values.mean(axis=0), variance=variance)
+
+
+def _fit_table(features: dict[str, np.ndarray]) -> keras.Model:
+    inputs, encoded = {}, []
+    for name, column in features.items():
+        text = column.dtype.kind == "U"
+        inputs[name] = keras.Input((1,), name=name, dtype="string" if text else "float32")
+        if text:
+            vocabulary = sorted(set(column.tolist()))
+            encoded.append(keras.layers.StringLookup(vocabulary=vocabulary, output_mode="one_hot")(inputs[name]))
+        else:
+            if np.isnan(column).all():
+                raise UsageError(f"the column {name!r} is empty in the training part; drop it")
+            median = np.float32(np.nanmedian(column))
+            missing = keras.ops.isnan(inputs[name])
+            imputed = keras.ops.where(missing, float(median), inputs[name])
+            values = np.where(np.isnan(column), median, column)[:, None]
+            encoded.append(_standardise(values)(imputed))
+    outputs = encoded[0] if len(encoded) == 1 else keras.ops.concatenate(encoded, axis=-1)
+    return keras.Model(inputs, outputs, name="preprocessing")

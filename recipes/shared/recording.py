@@ -1,0 +1,114 @@
+"""The callback that writes `config.json` and `history.json`, keeps the time, and stops a run that diverged."""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from recipes.shared import runtime, state
+from recipes.shared.errors import TrainingDiverged, UsageError
+from recipes.shared.files import write_json
+from recipes.shared.hparams import HParams
+
+Logs = Mapping[str, float] | None
+SECONDS_BETWEEN_WRITES = 1.0  # history.json is rewritten whole; a recipe with a thousand short epochs would crawl
+
+
+class Recorder(keras.callbacks.Callback):
+    """Works in `model.fit` and in `custom_loops.loop` alike.
+
+    Attributes:
+        history: the logs of every epoch, `{name: [value of epoch 0, ...]}`, as `keras.callbacks.History` has them.
+        epoch_seconds: wall time of every epoch, validation and callbacks included.
+        updates: how many updates the optimizer has made.
+        diverged: the error to raise in the end, once the loss has stopped being finite.
+    """
+
+    def __init__(self, folder: Path, hparams: HParams, about: dict[str, Any]) -> None:
+        super().__init__()
+        self.folder = folder
+        self.hparams = hparams
+        self.about = about
+        self.history: dict[str, list[float]] = {}
+        self.epoch_seconds: list[float] = []
+        self.updates = 0
+        self.steps_per_execution = 1
+        self.diverged: TrainingDiverged | None = None
+        self._written_at = 0.0
+        self._unwritten = False
+        self._checked = 0  # steps of this epoch whose loss is known to be finite
+        self._initial = ""
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Make the folder and write `config.json`."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            hparams = {"hparams": self.hparams.used()}
+            write_json(self.folder / "config.json", self.about | hparams | runtime.describe())
+        except OSError as error:
+            raise UsageError(f"cannot write to {self.folder} ({error.strerror}); choose another --logs") from error
+        self._initial = state.digest(self.model.trainable_variables)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        """Start the clock."""
+        self._epoch_began = time.perf_counter()
+        self._epoch = epoch
+        self._checked = 0
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        """Remember which batch this execution begins with."""
+        self._first_batch = batch
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Stop when the loss so far is not finite. `batch` is the last one of this execution."""
+        self.steps_per_execution = batch - self._first_batch + 1
+        if batch >= self._checked:
+            steps = min(batch + 1, self.params["steps"])
+            only = steps == self._checked + 1
+            self._check(steps - 1, np.array([(logs or {})["loss"]]), "at step {}" if only else "at or before step {}")
+            self._checked = steps
+
+    def on_train_chunk_end(self, first_step: int, logs: Mapping[str, np.ndarray]) -> None:
+        """Check each step of a compiled chunk. Only the custom loop calls this; fit does not show single steps."""
+        self._check(first_step, logs["loss"], "at step {}")
+        self._checked = first_step + len(logs["loss"])
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Add the epoch to the history."""
+        self.epoch_seconds.append(time.perf_counter() - self._epoch_began)
+        self.updates += self._checked
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(float(value))
+        self._unwritten = True
+        if time.perf_counter() - self._written_at > SECONDS_BETWEEN_WRITES:
+            self.write_history()
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        """Write the whole history."""
+        self.write_history()
+
+    def write_history(self) -> None:
+        """Write `history.json` if it is behind."""
+        if self._unwritten:
+            write_json(self.folder / "history.json", self.history)
+            self._unwritten = False
+            self._written_at = time.perf_counter()
+
+    def weights_moved(self) -> bool:
+        """Return whether any trainable variable differs from its initial value."""
+        return state.digest(self.model.trainable_variables) != self._initial
+
+    def _check(self, first_step: int, losses: np.ndarray, where: str) -> None:
+        finite = np.isfinite(losses)
+        if self.diverged is None and not finite.all():
+            step = first_step + int(np.argmin(finite)) + 1
+            value = "NaN" if math.isnan(losses[np.argmin(finite)]) else "infinite"
+            self.diverged = TrainingDiverged(
+                f"the loss became {value} {where.format(step)} of epoch {self._epoch + 1};"
+                f" try a smaller --learning-rate than {self.hparams.learning_rate}. The logs are in {self.folder}"
+            )
+            self.model.stop_training = True

@@ -1,0 +1,59 @@
+"""What the final report adds to loss and accuracy, computed from logits through scikit-learn.
+
+Keras' own Precision, Recall and F1Score expect probabilities: on logits they threshold at 0.5, silently.
+"""
+
+from typing import Any
+
+import numpy as np
+import scipy.special
+from sklearn import metrics
+
+
+def classification(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Return macro precision, recall and F1, and the one-vs-rest macro AUC.
+
+    Args:
+        labels: class indices (examples,), or (examples, 1) for two classes, or one-hot rows (examples, classes).
+        logits: (examples, classes), or (examples, 1) for two classes: positive means class 1.
+
+    AUC is left out when a class is missing from `labels`, for which it is not defined.
+    """
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        labels = labels.argmax(axis=1)
+    labels = labels.ravel().astype(np.int64)
+    binary = logits.shape[1] == 1
+    predictions = (logits[:, 0] > 0).astype(np.int64) if binary else logits.argmax(axis=1)
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        labels, predictions, average="macro", zero_division=0.0
+    )
+    scores = {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
+    if len(np.unique(labels)) == max(2, logits.shape[1]):
+        if binary:
+            scores["auc"] = float(metrics.roc_auc_score(labels, logits[:, 0]))
+        elif logits.shape[1] == 2:
+            scores["auc"] = float(metrics.roc_auc_score(labels, logits[:, 1] - logits[:, 0]))
+        else:
+            # float64, or rows of float32 probabilities miss the sum of 1 that scikit-learn insists on.
+            probabilities = scipy.special.softmax(logits.astype(np.float64), axis=1)
+            scores["auc"] = float(metrics.roc_auc_score(labels, probabilities, multi_class="ovr", average="macro"))
+    return scores
+
+
+def regression(targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    """Return mean squared error, mean absolute error and R2 of (examples, 1) predictions."""
+    targets, predictions = targets.astype(np.float64), predictions.astype(np.float64)
+    return {
+        "mse": float(metrics.mean_squared_error(targets, predictions)),
+        "mae": float(metrics.mean_absolute_error(targets, predictions)),
+        "r2": float(metrics.r2_score(targets, predictions)),
+    }
+
+
+def score(model: Any, dataset: Any, batch_size: int = 1024) -> dict[str, float]:
+    """Return the scores of `model` on the test part of `dataset`, a `data.Dataset`."""
+    x = dataset.test.x
+    outputs = np.concatenate(
+        [np.asarray(model(x[start : start + batch_size], training=False)) for start in range(0, len(x), batch_size)]
+    )
+    return classification(dataset.test.y, outputs) if dataset.class_names else regression(dataset.test.y, outputs)

@@ -1,0 +1,75 @@
+"""Linear regression by mini-batches, with a learning rate that decays to the exact solution.
+
+    prediction = w . x + b
+    loss       = mean_n (prediction_n - y_n)^2
+
+The rate must decay, or the noise of the mini-batches would keep the weights moving around the solution; with it they
+come to rest at the least-squares solution, which scikit-learn's `LinearRegression` computes in closed form.
+
+This side gives the model to `model.fit`; its twin in `custom_loops` writes out the training and the test step.
+
+    recipes fit linear_regression
+"""
+
+if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
+    from recipes.__main__ import script
+
+    script(__file__)
+
+import math
+from dataclasses import dataclass
+
+import keras
+
+from recipes.shared import data, hparams
+from recipes.shared.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class HParams(hparams.HParams):
+    data: str = "diabetes"  # an embedded set, a keras.datasets name, or the path of an .npz, .csv or .tsv file
+    learning_rate: float = 0.2  # step size at the start
+    momentum: float = 0.9  # share of the last step that is kept in the next
+    batch_size: int = 141  # half of the 282 training rows: no batch is short, and so none of its examples weighs more
+    epochs: int = 600  # passes over the training data: many, because some of the ten features are nearly collinear
+    jit_compile: bool = False  # the step is too small for XLA to pay
+
+
+def load_data(hparams: HParams) -> data.Dataset:
+    """Return the data set, with numbers of shape (examples, 1) as targets."""
+    return data.load(hparams, task="regression")
+
+
+def build_model(hparams: HParams, dataset: data.Dataset) -> keras.Model:
+    """Return an uncompiled model from (batch, *features) to predictions (batch, 1)."""
+    keras.utils.set_random_seed(hparams.seed)
+    return keras.Sequential([keras.Input(dataset.input_shape), keras.layers.Flatten(), keras.layers.Dense(1)])
+
+
+def learning_rate(hparams: HParams, dataset: data.Dataset) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Return a rate that falls from `hparams.learning_rate` to 0 over the whole training, as (1 - progress)^2."""
+    updates = hparams.epochs * math.ceil(len(dataset.train) / hparams.batch_size)
+    return keras.optimizers.schedules.PolynomialDecay(hparams.learning_rate, updates, end_learning_rate=0.0, power=2)
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Train, evaluate on the test part, and leave everything in the run's folder."""
+    dataset = load_data(hparams)
+    model = build_model(hparams, dataset)
+    model.compile(
+        optimizer=keras.optimizers.SGD(learning_rate(hparams, dataset), momentum=hparams.momentum),
+        loss=keras.losses.MeanSquaredError(),
+        steps_per_execution=hparams.steps_per_execution or 1,
+        jit_compile=hparams.jit_compile,
+    )
+    order = data.EpochOrder(dataset.train, hparams.seed)
+    model.fit(
+        order.batches(hparams.batch_size),
+        validation_data=data.batches(dataset.validation, hparams.batch_size),
+        epochs=hparams.epochs,
+        shuffle=False,  # `order` has shuffled
+        callbacks=[order, *run.callbacks],
+        verbose=run.verbose,
+    )
+    test = data.batches(dataset.test, hparams.batch_size)
+    run.finish(model, dataset, model.evaluate(test, return_dict=True, verbose=0))

@@ -1,0 +1,87 @@
+"""Linear support vector machine: hinge loss plus L2, one hyperplane a class against the rest.
+
+    score_k = w_k . x + b_k
+    loss    = mean_k [ mean_n max(0, 1 - t_nk score_nk) + |w_k|^2 / (2 C n) ],  t = 1 for the class, -1 for the others
+
+That is the objective of scikit-learn's `SVC(kernel="linear")` divided by C times the number of examples n, averaged
+over the classes. With two classes the two hyperplanes are mirror images.
+
+This side gives the model to `model.fit`; its twin in `custom_loops` writes out the training and the test step.
+
+    recipes fit linear_svm
+"""
+
+if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
+    from recipes.__main__ import script
+
+    script(__file__)
+
+import math
+from dataclasses import dataclass
+
+import keras
+
+from recipes.shared import data, hparams
+from recipes.shared.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class HParams(hparams.HParams):
+    data: str = "breast_cancer"  # an embedded set, a keras.datasets name, or the path of an .npz, .csv or .tsv file
+    C: float = 1.0  # cost of a margin violation, as in scikit-learn: a larger C penalises the weights less
+    learning_rate: float = 0.3  # step size at the start
+    momentum: float = 0.9  # share of the last step that is kept in the next
+    epochs: int = 200  # passes over the training data
+    jit_compile: bool = False  # the step is too small for XLA to pay
+
+
+def load_data(hparams: HParams) -> data.Dataset:
+    """Return the data set, with one-hot rows as targets."""
+    return data.one_hot(data.load(hparams, task="classification"))
+
+
+def build_model(hparams: HParams, dataset: data.Dataset) -> keras.Model:
+    """Return an uncompiled model from (batch, *features) to scores (batch, classes), which its loss penalises."""
+    keras.utils.set_random_seed(hparams.seed)
+    # Keras' Hinge is a mean over the classes too, so the penalty must be one: hence the division by their number.
+    penalty = keras.regularizers.L2(1 / (2 * hparams.C * len(dataset.train) * dataset.num_classes))
+    return keras.Sequential(
+        [
+            keras.Input(dataset.input_shape),
+            keras.layers.Flatten(),
+            keras.layers.Dense(dataset.num_classes, kernel_regularizer=penalty),
+        ]
+    )
+
+
+def learning_rate(hparams: HParams, dataset: data.Dataset) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Return a rate that falls from `hparams.learning_rate` to 0 over the whole training, as (1 - progress)^2.
+
+    It must: the gradient of a hinge does not vanish by itself at the solution.
+    """
+    updates = hparams.epochs * math.ceil(len(dataset.train) / hparams.batch_size)
+    return keras.optimizers.schedules.PolynomialDecay(hparams.learning_rate, updates, end_learning_rate=0.0, power=2)
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Train, evaluate on the test part, and leave everything in the run's folder."""
+    dataset = load_data(hparams)
+    model = build_model(hparams, dataset)
+    model.compile(
+        optimizer=keras.optimizers.SGD(learning_rate(hparams, dataset), momentum=hparams.momentum),
+        loss=keras.losses.Hinge(),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        steps_per_execution=hparams.steps_per_execution or 1,
+        jit_compile=hparams.jit_compile,
+    )
+    order = data.EpochOrder(dataset.train, hparams.seed)
+    model.fit(
+        order.batches(hparams.batch_size),
+        validation_data=data.batches(dataset.validation, hparams.batch_size),
+        epochs=hparams.epochs,
+        shuffle=False,  # `order` has shuffled
+        callbacks=[order, *run.callbacks],
+        verbose=run.verbose,
+    )
+    test = data.batches(dataset.test, hparams.batch_size)
+    run.finish(model, dataset, model.evaluate(test, return_dict=True, verbose=0))

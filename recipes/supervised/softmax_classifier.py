@@ -1,0 +1,74 @@
+"""Softmax classifier: the textbook GradientTape example done right, on one-hot labels.
+
+    logits = W2 relu(W1 x + b1) + b2
+    loss   = -mean_n sum_k label_nk log softmax(logits_n)_k
+
+Right means: inputs are scaled, examples are shuffled anew every epoch, the short last batch is kept, the loss is
+averaged over examples rather than batches, and the result is evaluated on examples that training never saw.
+
+This side gives the model to `model.fit`; its twin in `custom_loops` writes out the training and the test step.
+
+    recipes fit softmax_classifier --epochs 50
+"""
+
+if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
+    from recipes.__main__ import script
+
+    script(__file__)
+
+from dataclasses import dataclass
+
+import keras
+
+from recipes.shared import data, hparams
+from recipes.shared.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class HParams(hparams.HParams):
+    data: str = "digits"  # an embedded set, a keras.datasets name, or the path of an .npz, .csv or .tsv file
+    hidden_units: int = 10  # width of the hidden layer
+    learning_rate: float = 0.01  # step size of plain gradient descent
+    epochs: int = 50  # passes over the training data
+
+
+def load_data(hparams: HParams) -> data.Dataset:
+    """Return the data set, with one-hot rows as targets."""
+    return data.one_hot(data.load(hparams, task="classification"))
+
+
+def build_model(hparams: HParams, dataset: data.Dataset) -> keras.Model:
+    """Return an uncompiled model from (batch, *features) to logits (batch, classes)."""
+    keras.utils.set_random_seed(hparams.seed)  # right before the build: layers draw their seeds when they are made
+    return keras.Sequential(
+        [
+            keras.Input(dataset.input_shape),
+            keras.layers.Flatten(),
+            keras.layers.Dense(hparams.hidden_units, activation="relu"),
+            keras.layers.Dense(dataset.num_classes),
+        ]
+    )
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Train, evaluate on the test part, and leave everything in the run's folder."""
+    dataset = load_data(hparams)
+    model = build_model(hparams, dataset)
+    model.compile(
+        optimizer=keras.optimizers.SGD(hparams.learning_rate),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        steps_per_execution=hparams.steps_per_execution or 1,
+        jit_compile=hparams.jit_compile,
+    )
+    order = data.EpochOrder(dataset.train, hparams.seed)
+    model.fit(
+        order.batches(hparams.batch_size),
+        validation_data=data.batches(dataset.validation, hparams.batch_size),
+        epochs=hparams.epochs,
+        shuffle=False,  # `order` has shuffled
+        callbacks=[order, *run.callbacks],
+        verbose=run.verbose,
+    )
+    test = data.batches(dataset.test, hparams.batch_size)
+    run.finish(model, dataset, model.evaluate(test, return_dict=True, verbose=0))
