@@ -45,9 +45,8 @@ def main(verb: str, args: list[str]) -> int:
     names, rest = flags.split_names(args)
     if len(names) != 1:
         if rest in (["--help"], ["-h"]):
-            print(
-                f"usage: recipes {verb} NAME [flags]\n\n`recipes list` shows the names, `recipes {verb} NAME --help` the flags."
-            )
+            print(f"usage: recipes {verb} NAME [flags]\n")
+            print(f"`recipes list` shows the names, `recipes {verb} NAME --help` the flags.")
             return 0
         raise UsageError(f"say which recipe: recipes {verb} NAME [flags]; `recipes list` shows the names")
     side = {"fit": "fit", "loop": "custom_loop"}[verb]
@@ -105,9 +104,8 @@ def train(job: Job) -> dict[str, float]:
     from recipes.shared.run import Run
 
     module = catalog.load(Path(job.path))
-    for function in ("train",):
-        if not callable(getattr(module, function, None)):
-            raise UsageError(f"{job.path} has no function {function}(hparams, run)")
+    if not callable(getattr(module, "train", None)):
+        raise UsageError(f"{job.path} has no function train(hparams, run)")
     hparams_class = getattr(module, "HParams", HParams)
     known = {field.name for field in fields(hparams_class)}
     hparams = hparams_class(**{name: value for name, value in job.hparams.items() if name in known})
