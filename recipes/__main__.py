@@ -15,7 +15,7 @@ USAGE = """usage: recipes VERB ...
   compare NAME... | --all        train both ways and hold them against each other, to the last bit
   compare FIT.py LOOP.py         the same for your own two files
   compare RUN_A RUN_B            hold two finished runs against each other
-  diff NAME                      show the two files side by side
+  diff NAME | FIT.py LOOP.py     show two files side by side
   board [NAME] [--port N]        open TensorBoard on the runs
 
 `recipes VERB --help` and `recipes fit NAME --help` say more."""
@@ -49,9 +49,11 @@ def script(path: str) -> NoReturn:
     """
     from recipes.commands import catalog
 
-    verb = "loop" if catalog.side_of(Path(path)) == "custom_loop" else "fit"
-    known = Path(path).stem in catalog.pairs()
-    sys.exit(main([verb, Path(path).stem if known else path, *sys.argv[1:]]))
+    file = Path(path).resolve()
+    side = catalog.side_of(file)
+    pair = catalog.pairs().get(file.stem)
+    ours = pair is not None and pair.side(side).path == file  # and not a copy of it somewhere else
+    sys.exit(main(["loop" if side == "custom_loop" else "fit", file.stem if ours else path, *sys.argv[1:]]))
 
 
 def _run(verb: str, args: list[str]) -> int:

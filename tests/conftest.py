@@ -13,6 +13,10 @@ runtime.configure()
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_addoption(parser):
+    parser.addoption("--screenshots", type=Path, help="the folder that gets the pictures of the README")
+
+
 @pytest.fixture
 def real_data():
     """The folder of real data sets that lies beside the project on its own machines, and must in CI."""
@@ -23,24 +27,34 @@ def real_data():
     return REAL_DATA
 
 
-@pytest.fixture
-def train(tmp_path):
-    """A function that trains one side of a pair in this process and returns its run."""
+@pytest.fixture(scope="session")
+def train_into():
+    """A function that trains one side of a pair in this process, into a folder, and returns its run."""
     import keras
 
     from recipes.commands import catalog
     from recipes.shared.run import Run
 
-    def train(name, side, **hparams):
+    def train_into(folder, name, side, **hparams):
         pair = catalog.find(name)
         module = importlib.import_module(f"{catalog.SIDES[side]}.{pair.topic}.{name}")
         keras.backend.clear_session()  # so that layers are named alike on both sides
         values = module.HParams(**hparams)
-        run = Run(tmp_path / name / f"run_{len(list(tmp_path.rglob('config.json')))}" / side, values)
+        run = Run(folder, values)
         try:
             module.train(values, run)
         finally:
             run.close()
         return run
+
+    return train_into
+
+
+@pytest.fixture
+def train(tmp_path, train_into):
+    """A function that trains one side of a pair and returns its run, in a new folder."""
+
+    def train(name, side, **hparams):
+        return train_into(tmp_path / f"run_{len(list(tmp_path.iterdir()))}" / side, name, side, **hparams)
 
     return train

@@ -5,7 +5,7 @@
 
 This side writes out the training and the test step; its twin in `recipes` gives the model to `model.fit`.
 
-    recipes loop mlp_classifier --epochs 10
+    recipes loop mlp_classifier
 """
 
 if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow

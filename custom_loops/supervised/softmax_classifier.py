@@ -8,7 +8,7 @@ averaged over examples rather than batches, and the result is evaluated on examp
 
 This side writes out the training and the test step; its twin in `recipes` gives the model to `model.fit`.
 
-    recipes loop softmax_classifier --epochs 50
+    recipes loop softmax_classifier
 """
 
 if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow

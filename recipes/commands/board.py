@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from recipes.commands import flags
+from recipes.commands import catalog, flags
 from recipes.shared.errors import UsageError
 
 
@@ -34,6 +34,8 @@ def main(args: list[str]) -> int:
         raise UsageError("recipes board takes one recipe, or none for all of them")
     folder = options.logs.joinpath(*names)
     if not any(folder.rglob("events.out.tfevents.*")):
+        for name in names:
+            catalog.find(name)  # a mistyped name is told the nearest
         raise UsageError(
             f"no runs in {folder}; make one with `recipes compare {names[0] if names else 'mlp_classifier'}`"
         )

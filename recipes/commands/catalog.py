@@ -48,12 +48,20 @@ class Source:
     path: Path
 
     @cached_property
+    def text(self) -> str:
+        """What is in the file."""
+        try:
+            return self.path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"cannot read {self.path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{self.path} is not UTF-8 text: {error}") from error
+
+    @cached_property
     def tree(self) -> ast.Module:
         """The file's syntax tree."""
         try:
-            return ast.parse(self.path.read_text(encoding="utf-8"), str(self.path))
-        except OSError as error:
-            raise UsageError(f"cannot read {self.path}: {error.strerror}") from error
+            return ast.parse(self.text, str(self.path))
         except (SyntaxError, ValueError) as error:
             raise UsageError(f"{self.path} is not a Python file: {error}") from error
 
@@ -96,8 +104,14 @@ class Source:
                 code -= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
         return len(code)
 
+    def require_train(self) -> None:
+        """Raise a UsageError unless the file has a function `train`, its own or imported."""
+        own = any(isinstance(node, ast.FunctionDef) and node.name == "train" for node in self.tree.body)
+        if not own and self._origin("train") is None:
+            raise UsageError(f"{self.path} has no function train(hparams, run)")
+
     def _read_hparams(self) -> tuple[dict[str, Field], dict[str, str]]:
-        lines = self.path.read_text(encoding="utf-8").splitlines()
+        lines = self.text.splitlines()
         for node in self.tree.body:
             if isinstance(node, ast.ClassDef) and node.name == "HParams":
                 fields: dict[str, Field] = {}

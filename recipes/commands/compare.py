@@ -40,6 +40,12 @@ class Subject:
     custom_loop: catalog.Source
 
     @property
+    def files(self) -> str:
+        """What `recipes diff` takes to show the two files."""
+        ours = self.name in catalog.pairs() and catalog.find(self.name).fit == self.fit
+        return self.name if ours else f"{self.fit.path} {self.custom_loop.path}"
+
+    @property
     def sources(self) -> dict[str, catalog.Source]:
         """The two files by side."""
         return {"fit": self.fit, "custom_loop": self.custom_loop}
@@ -61,7 +67,7 @@ def main(args: list[str]) -> int:
     if names and every:
         raise UsageError("give names or --all, not both")
     folders = [Path(name) for name in names]
-    if not every and any(folder.is_dir() for folder in folders):
+    if any(folder.is_dir() and folder.name not in catalog.pairs() for folder in folders):
         return _compare_finished(folders, rest)
 
     subjects = _subjects(names)
@@ -79,14 +85,19 @@ def main(args: list[str]) -> int:
         if folder.exists():
             raise UsageError(f"{folder} exists; choose another --run, or delete it")
 
+    path = parsed[0][1].json
+    if path is not None:
+        if path.is_dir():
+            raise UsageError(f"--json {path} is a folder; name a file")
+        side.require_writable(path.parent, f"file than --json {path}")
+
     results = []
     for subject, folder, (hparams, _) in zip(subjects, folders, parsed, strict=True):
         results.append(_compare_subject(subject, folder, hparams, command))
         report.show(results[-1])
     if len(results) > 1:
         report.summarise(results)
-    report.show_next_steps(results)
-    path = parsed[0][1].json
+    report.show_next_steps(results, subjects[0].files, side.logs_flag(parsed[0][1].logs))
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path.absolute(), [result.to_json() for result in results])
@@ -100,7 +111,7 @@ def _subjects(names: list[str]) -> list[Subject]:
         (fit_name, fit), (loop_name, custom_loop) = (side.resolve(name, "fit") for name in names)
         name = fit_name if fit_name == loop_name else f"{fit_name}-{loop_name}"
         return [Subject(name, fit, custom_loop)]
-    found = [catalog.find(name) for name in names] if names else list(catalog.pairs().values())
+    found = [catalog.find(name) for name in dict.fromkeys(names)] if names else list(catalog.pairs().values())
     return [Subject(pair.name, pair.fit, pair.custom_loop) for pair in found]
 
 
@@ -112,7 +123,7 @@ def _compare_subject(subject: Subject, folder: Path, hparams: dict[str, Any], co
     """
     result = report.Result(subject.name, str(hparams.get("data", "")), folder)
     for name, source in subject.sources.items():
-        about = side.describe(subject.name, name, source.path, command)
+        about = side.describe(subject.name, name, source, command)
         job = side.Job(str(source.path), str(folder / name), hparams, about)
         with report.status(f"{subject.name}: training the {name.replace('_', ' ')} side"):
             process = subprocess.run(side.command(job), capture_output=True, text=True, check=False)
@@ -154,7 +165,9 @@ def _compare_finished(folders: list[Path], rest: list[str]) -> int:
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"no folder {folder}")
-    result = parity.compare(folders[0], folders[1])
+    configs = [parity.read_json(path) for folder in folders for path in folder.rglob("config.json")]
+    tolerance = max((config.get("tolerance", 0.0) for config in configs), default=0.0)
+    result = parity.compare(folders[0], folders[1], tolerance)
     report.show_finished(folders, result)
     sys.stdout.flush()
     return 0 if result.holds else 1

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import re
 from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
@@ -47,9 +46,9 @@ def parse_hparams(source: Source, options: type[Options], args: list[str], prog:
         UsageError: as `parse_options`, or a flag that the recipe has no use for, or a value that no run can use.
     """
     for name, reason in source.unused.items():
-        given = [arg for arg in args if re.fullmatch(rf"{_flag(name)}(=.*)?|--no-{_flag(name)[2:]}", arg)]
+        given = {arg.partition("=")[0].replace("_", "-") for arg in args} & {_flag(name), f"--no-{_flag(name)[2:]}"}
         if given:
-            raise UsageError(f"{source.path.stem} has no use for {given[0].partition('=')[0]}: {reason}")
+            raise UsageError(f"{source.path.stem} has no use for {given.pop()}: {reason}")
     hparams = [
         (field.name, Annotated[_type(source, field.annotation), tyro.conf.arg(help=field.help)], field.default)
         for field in source.fields.values()

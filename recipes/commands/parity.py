@@ -141,8 +141,7 @@ def _compare_history(parity: Parity, fit: Path, custom_loop: Path, prefix: str) 
 def _compare_states(parity: Parity, fit: Path, custom_loop: Path, prefix: str) -> None:
     states = []
     for folder in (fit, custom_loop):
-        with np.load(folder / "state.npz", allow_pickle=False) as archive:
-            states.append({name: archive[name] for name in archive.files})
+        states.append(_read_state(folder / "state.npz"))
     for kind in ("weights", *OPTIONAL):
         sides = [{name: array for name, array in state.items() if name.startswith(kind)} for state in states]
         if kind in OPTIONAL and bool(sides[0]) != bool(sides[1]):
@@ -153,6 +152,14 @@ def _compare_states(parity: Parity, fit: Path, custom_loop: Path, prefix: str) -
             _fail(parity, f"{prefix}{len(sides[0])} {kind} variables and {len(sides[1])}")
         for (name, a), b in zip(sides[0].items(), sides[1].values(), strict=False):
             _compare_arrays(parity, kind, prefix + name.partition(" ")[2], a, b)
+
+
+def _read_state(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except Exception as error:  # damaged bytes end in errors of zipfile, zlib, tokenize and NumPy's header parser
+        raise UsageError(f"{path.parent} holds no finished run ({path.name}: {error})") from error
 
 
 def _compare_arrays(parity: Parity, kind: str, name: str, a: np.ndarray, b: np.ndarray) -> None:

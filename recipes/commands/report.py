@@ -124,7 +124,7 @@ def explain(result: Result) -> str:
     parity = result.parity
     sizes = f"largest difference: weights {parity.weights_max_abs_diff:.3g}, history {parity.history_max_abs_diff:.3g}"
     if parity.identical:
-        return f"weights, optimizer, seeds, history and test metrics are the same bytes ({sizes})"
+        return f"the same bytes: weights, optimizer, seeds, history, test metrics\n{sizes}"
     if parity.within_tolerance:
         return f"{sizes}; at most {parity.tolerance:g} of each value is allowed" + _list(parity.reasons[:3])
     return sizes + _list(parity.reasons[:6])
@@ -133,8 +133,9 @@ def explain(result: Result) -> str:
 def summarise(results: Sequence[Result]) -> None:
     """Print one line a pair."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="All pairs", title_justify="left")
-    for column in ("recipe", "verdict", "weights differ by", "history by", "fit epoch", "loop epoch", "speed-up"):
-        table.add_column(column, justify="left" if column in ("recipe", "verdict") else "right")
+    for column in ("recipe", "verdict", "weights differ by", "history by", "speed-up"):
+        words = column in ("recipe", "verdict")
+        table.add_column(column, justify="left" if words else "right", no_wrap=words)
     for result in results:
         verdict, colour = result.verdict
         parity = result.parity
@@ -143,7 +144,6 @@ def summarise(results: Sequence[Result]) -> None:
             Text(verdict, style=colour),
             f"{parity.weights_max_abs_diff:.3g}" if parity else "",
             f"{parity.history_max_abs_diff:.3g}" if parity else "",
-            *(_seconds(result.sides.get(side, {}).get("seconds_per_epoch")) for side in SIDES),
             f"{result.speedup:.1f} x" if result.speedup else "",
         )
     console = Console()
@@ -151,11 +151,11 @@ def summarise(results: Sequence[Result]) -> None:
     console.print(table)
 
 
-def show_next_steps(results: Sequence[Result]) -> None:
-    """Print where to look next."""
+def show_next_steps(results: Sequence[Result], files: str, logs_flag: str) -> None:
+    """Print where to look next; `files` is what `recipes diff` takes for the first pair."""
     name = f" {results[0].recipe}" if len(results) == 1 else ""
-    print(f"curves of both sides:   recipes board{name}")
-    print(f"the two files:          recipes diff {results[0].recipe}")
+    print(f"curves of both sides:   recipes board{name}{logs_flag}")
+    print(f"the two files:          recipes diff {files}")
     if not all(result.holds for result in results):
         print("why results differ:     docs/why-results-differ.md")
     print("runs:                   " + "\n                        ".join(str(result.folder) for result in results))
@@ -166,7 +166,7 @@ def show_finished(folders: Sequence[Path], parity: Parity) -> None:
     console = Console()
     word, colour = ("IDENTICAL", "green") if parity.identical else ("DIFFERENT", "red")
     if parity.within_tolerance and not parity.identical:
-        word, colour = "THE SAME WHERE BOTH CAN BE COMPARED", "yellow"
+        word, colour = "WITHIN TOLERANCE", "yellow"
     console.print(Text.assemble(f"{folders[0]} and {folders[1]}: ", (word, f"bold {colour}")), soft_wrap=True)
     if parity.first_in_history is not None:
         first = parity.first_in_history
@@ -175,10 +175,10 @@ def show_finished(folders: Sequence[Path], parity: Parity) -> None:
         console.print("the histories are the same as far as both go")
     if parity.weights:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Weights that differ most", title_justify="left")
-        for column in ("weight", str(folders[0].name), str(folders[1].name), "difference"):
-            table.add_column(column, justify="left" if column == "weight" else "right")
+        for column in ("weight", folders[0].name, folders[1].name, "difference"):
+            table.add_column(Text(column), justify="left" if column == "weight" else "right")
         for each in parity.weights[:10]:
-            table.add_row(each.name, f"{each.fit:.9g}", f"{each.custom_loop:.9g}", f"{each.size:.3g}")
+            table.add_row(Text(each.name), f"{each.fit:.9g}", f"{each.custom_loop:.9g}", f"{each.size:.3g}")
         console.print(table)
     for reason in parity.reasons[:12]:
         console.print(f"- {reason}", soft_wrap=True, markup=False, highlight=False)

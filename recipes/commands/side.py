@@ -55,11 +55,16 @@ def main(verb: str, args: list[str]) -> int:
     folder = run_folder(options.logs, name, options.run) / side
     if folder.exists():
         raise UsageError(f"{folder} exists; choose another --run, or delete it")
-    about = describe(name, side, source.path, shlex.join(["recipes", verb, *args]))
+    about = describe(name, side, source, shlex.join(["recipes", verb, *args]))
     metrics = train(Job(str(source.path), str(folder), hparams, about, verbose=1 if sys.stdout.isatty() else 2))
     print("test: " + ", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
-    print(f"run:  {folder}\nlook: recipes board {name}")
+    print(f"run:  {folder}\nlook: recipes board {name}{logs_flag(options.logs)}")
     return 0
+
+
+def logs_flag(logs: Path) -> str:
+    """Return the flag that a hint needs to find runs in `logs`."""
+    return "" if logs == Options.logs else f" --logs {shlex.quote(str(logs))}"
 
 
 def resolve(target: str, side: str) -> tuple[str, catalog.Source]:
@@ -68,7 +73,9 @@ def resolve(target: str, side: str) -> tuple[str, catalog.Source]:
         path = Path(target)
         if not path.is_file():
             raise UsageError(f"no file {target}")
-        return path.stem, catalog.Source(path)
+        source = catalog.Source(path)
+        source.require_train()
+        return path.stem, source
     return target, catalog.find(target).side(side)
 
 
@@ -78,18 +85,31 @@ def run_folder(logs: Path, name: str, run: str | None) -> Path:
     Raises:
         UsageError: `logs` cannot be written to, or `run` is no plain name.
     """
-    existing = next(folder for folder in (logs, *logs.absolute().parents) if folder.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write to {logs}: {existing} is not a folder you can write to; choose another --logs")
+    require_writable(logs, "--logs")
     if run is not None and (Path(run).name != run or run in ("", "..")):
         raise UsageError(f"--run is {run!r}; it must be a plain name, without slashes")
     return logs / name / (run or time.strftime("%Y-%m-%d_%H-%M-%S") + f"_{os.getpid()}")
 
 
-def describe(name: str, side: str, path: Path, command: str) -> dict[str, Any]:
+def require_writable(folder: Path, flag: str) -> None:
+    """Raise a UsageError about `flag` unless `folder` can be written to, or made."""
+    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"cannot write to {folder}: {existing} is no folder that you can write to; choose another {flag}"
+        )
+
+
+def describe(name: str, side: str, source: catalog.Source, command: str) -> dict[str, Any]:
     """Return what `config.json` says about where a run came from."""
-    began = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    return {"recipe": name, "side": side, "file": path.name, "command": command, "began": began}
+    return {
+        "recipe": name,
+        "side": side,
+        "file": source.path.name,
+        "tolerance": source.tolerance,
+        "command": command,
+        "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
 
 
 def train(job: Job) -> dict[str, float]:
@@ -104,8 +124,6 @@ def train(job: Job) -> dict[str, float]:
     from recipes.shared.run import Run
 
     module = catalog.load(Path(job.path))
-    if not callable(getattr(module, "train", None)):
-        raise UsageError(f"{job.path} has no function train(hparams, run)")
     hparams_class = getattr(module, "HParams", HParams)
     known = {field.name for field in fields(hparams_class)}
     hparams = hparams_class(**{name: value for name, value in job.hparams.items() if name in known})

@@ -72,6 +72,7 @@ def load(hparams: HParams, task: sources.Task) -> Dataset:
         encode = partial(_class_indices, classes=classes, name=hparams.data)
     else:
         classes = np.array([])
+        _check_quantities(raw.targets, hparams.data)
         encode = partial(_as_column, name=hparams.data)
     stratify = raw.targets if task == "classification" else None
 
@@ -187,7 +188,7 @@ def _check_classes(targets: np.ndarray, name: str) -> np.ndarray:
 
 
 def _class_name(value: np.generic) -> str:
-    return str(value).removesuffix(".0")
+    return str(int(value)) if isinstance(value, np.floating) else str(value)
 
 
 def _class_indices(targets: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
@@ -197,8 +198,8 @@ def _class_indices(targets: np.ndarray, classes: np.ndarray, name: str) -> np.nd
     return np.searchsorted(classes, targets).astype(np.int32)
 
 
-def _as_column(targets: np.ndarray, name: str) -> np.ndarray:
-    """Return the targets as float32 of shape (examples, 1), checked to be quantities rather than classes."""
+def _check_quantities(targets: np.ndarray, name: str) -> None:
+    """Raise a UsageError if the targets of all examples are classes rather than quantities."""
     if targets.dtype.kind not in "iuf":
         kind = "true and false" if targets.dtype.kind == "b" else "text"
         raise UsageError(f"{name}: the target holds {kind}; this recipe predicts numbers")
@@ -208,6 +209,10 @@ def _as_column(targets: np.ndarray, name: str) -> np.ndarray:
             f"{name}: the target looks like {distinct} classes, and this recipe predicts numbers;"
             " if they are quantities, write them with a decimal point"
         )
+
+
+def _as_column(targets: np.ndarray, name: str) -> np.ndarray:
+    """Return the targets as float32 of shape (examples, 1)."""
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused as such
         column = targets.astype(np.float32)[:, None]
     if not np.isfinite(column).all():

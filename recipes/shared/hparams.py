@@ -31,17 +31,17 @@ class HParams:
     jit_compile: bool = True  # compile with XLA
 
     def __post_init__(self) -> None:
-        self._require(self.learning_rate > 0, "learning_rate", "greater than 0")
-        self._require(self.learning_rate < float("inf"), "learning_rate", "finite")
-        self._require(self.batch_size >= 1, "batch_size", "at least 1")
-        self._require(self.epochs >= 1, "epochs", "at least 1")
-        self._require(0 <= self.seed < 2**32, "seed", "between 0 and 4294967295")
-        self._require(
+        self.require(self.learning_rate > 0, "learning_rate", "greater than 0")
+        self.require(self.learning_rate < float("inf"), "learning_rate", "finite")
+        self.require(self.batch_size >= 1, "batch_size", "at least 1")
+        self.require(self.epochs >= 1, "epochs", "at least 1")
+        self.require(0 <= self.seed < 2**32, "seed", "between 0 and 4294967295")
+        self.require(
             self.steps_per_execution is None or self.steps_per_execution >= 1, "steps_per_execution", "at least 1"
         )
 
-    def _require(self, holds: bool, name: str, condition: str) -> None:
-        """Raise a UsageError about field `name` unless `holds`."""
+    def require(self, holds: bool, name: str, condition: str) -> None:
+        """Raise a UsageError about the field `name` unless `holds`; `condition` completes "it must be ..."."""
         if not holds:
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"{flag} is {getattr(self, name)}; it must be {condition}")

@@ -4,11 +4,18 @@ They run once before training, not in every step, and are bundled with the train
 saved model takes raw input. Built-in layers and `keras.ops` only: it loads where this project is not installed.
 """
 
+import re
+
 import keras
 import numpy as np
 
 from recipes.shared.errors import UsageError
 from recipes.shared.sources import Features
+
+# Keras names an input after its column, and wants the name of every layer in a model to be its own.
+LAYER_NAMES = re.compile(
+    r"(preprocessing|sequential|functional|normalization|string_lookup|concatenate|is_?nan|where)(_\d+)?"
+)
 
 
 def fit(features: Features) -> keras.Model:
@@ -47,16 +54,18 @@ def bundle(preprocessing: keras.Model, model: keras.Model) -> keras.Model:
 
 def _standardise(values: np.ndarray) -> keras.layers.Normalization:
     values = values.astype(np.float64)
-    variance = values.var(axis=0)
     # A feature that is constant in training has no scale: leave it at x - mean instead of dividing by Keras' epsilon,
-    # which would blow the first other value up ten million times.
-    variance = np.where(variance == 0, 1.0, variance)
+    # which would blow the first other value up ten million times. (Its variance may not be exactly 0.)
+    constant = values.max(axis=0) == values.min(axis=0)
+    variance = np.where(constant, 1.0, values.var(axis=0))
     return keras.layers.Normalization(mean=values.mean(axis=0), variance=variance)
 
 
 def _fit_table(features: dict[str, np.ndarray]) -> keras.Model:
     inputs, encoded = {}, []
     for name, column in features.items():
+        if LAYER_NAMES.fullmatch(name):
+            raise UsageError(f"the column {name!r} has the name of a Keras layer; rename it")
         text = column.dtype.kind == "U"
         inputs[name] = keras.Input((1,), name=name, dtype="string" if text else "float32")
         if text:

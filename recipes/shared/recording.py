@@ -18,6 +18,16 @@ Logs = Mapping[str, float] | None
 SECONDS_BETWEEN_WRITES = 1.0  # history.json is rewritten whole; a recipe with a thousand short epochs would crawl
 
 
+def steps_done(batch: int, params: Mapping[str, Any]) -> int:
+    """Return how many steps of the epoch are done after an execution whose last batch is `batch`.
+
+    fit counts past the end in a last execution that is shorter than the others; where the number of steps is not
+    known beforehand, its count has to be believed.
+    """
+    steps = params.get("steps")
+    return batch + 1 if steps is None else min(batch + 1, int(steps))
+
+
 class Recorder(keras.callbacks.Callback):
     """Works in `model.fit` and in `custom_loops.loop` alike.
 
@@ -66,8 +76,8 @@ class Recorder(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Stop when the loss so far is not finite. `batch` is the last one of this execution."""
         self.steps_per_execution = batch - self._first_batch + 1
-        if batch >= self._checked:
-            steps = min(batch + 1, self.params["steps"])
+        steps = steps_done(batch, self.params)
+        if steps > self._checked:
             only = steps == self._checked + 1
             self._check(steps - 1, np.array([(logs or {})["loss"]]), "at step {}" if only else "at or before step {}")
             self._checked = steps
@@ -78,9 +88,11 @@ class Recorder(keras.callbacks.Callback):
         self._checked = first_step + len(logs["loss"])
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Add the epoch to the history."""
+        """Add the epoch to the history; its validation shows whether the last update ruined the weights."""
         self.epoch_seconds.append(time.perf_counter() - self._epoch_began)
         self.updates += self._checked
+        if "val_loss" in (logs or {}):
+            self._check(self._checked - 1, np.array([(logs or {})["val_loss"]]), "in validation, after step {}")
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         self._unwritten = True

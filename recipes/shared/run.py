@@ -1,5 +1,6 @@
 """A run's folder on one side: what goes in, and the callbacks that put it there while training."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from recipes.shared import preprocessing, runtime, scores, state
 from recipes.shared.data import Dataset
+from recipes.shared.errors import TrainingDiverged
 from recipes.shared.files import replace_file, write_json
 from recipes.shared.hparams import HParams
 from recipes.shared.recording import Recorder
@@ -61,12 +63,16 @@ class Run:
         Raises:
             TrainingDiverged: the loss stopped being finite. `report.json` is written all the same.
         """
-        self.metrics = {"loss": metrics["loss"]} | metrics  # first, whatever order the side gave them in
-        diverged = self.recorder.diverged
-        if diverged is None:
-            self.metrics |= scores.score(model, dataset)
         state.save(self.folder / "state.npz", model)
         replace_file(self.folder / "model.keras", preprocessing.bundle(dataset.preprocessing, model).save)
+        self.metrics = {name: metrics[name] for name in sorted(metrics, key=lambda name: (name != "loss", name))}
+        diverged = self.recorder.diverged
+        if diverged is None and not all(map(math.isfinite, self.metrics.values())):
+            diverged = TrainingDiverged(
+                f"the test loss is not finite: the last update ruined the weights in {self.folder}"
+            )
+        if diverged is None:
+            self.metrics |= scores.score(model, dataset)
         write_json(self.folder / "report.json", self._report())
         if diverged is not None:
             raise diverged

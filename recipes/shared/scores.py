@@ -41,13 +41,15 @@ def classification(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
 
 
 def regression(targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-    """Return mean squared error, mean absolute error and R2 of (examples, 1) predictions."""
+    """Return mean squared error, mean absolute error and R2 (of two examples and more) of (examples, 1) predictions."""
     targets, predictions = targets.astype(np.float64), predictions.astype(np.float64)
-    return {
+    scores = {
         "mse": float(metrics.mean_squared_error(targets, predictions)),
         "mae": float(metrics.mean_absolute_error(targets, predictions)),
-        "r2": float(metrics.r2_score(targets, predictions)),
     }
+    if len(targets) > 1:  # the spread of a single target is 0
+        scores["r2"] = float(metrics.r2_score(targets, predictions))
+    return scores
 
 
 def score(model: Any, dataset: Any, batch_size: int = 1024) -> dict[str, float]:

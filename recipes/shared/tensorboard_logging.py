@@ -20,8 +20,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from recipes.shared.hparams import HParams
-
-Logs = Mapping[str, float] | None
+from recipes.shared.recording import Logs, steps_done
 
 
 class EventFile:
@@ -77,8 +76,9 @@ class TensorBoardLogger(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Log one execution, unless its steps are logged already. `batch` is its last one."""
         self._training_ended = time.perf_counter()
-        if batch >= self._logged:
-            self._logged = min(batch + 1, self.params["steps"])  # fit counts past a short tail
+        steps = steps_done(batch, self.params)
+        if steps > self._logged:
+            self._logged = steps
             self.files["train"].write(self._updates + self._logged, self._batch_scalars(logs or {}))
 
     def on_train_chunk_end(self, first_step: int, logs: Mapping[str, np.ndarray]) -> None:

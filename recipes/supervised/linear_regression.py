@@ -34,6 +34,10 @@ class HParams(hparams.HParams):
     epochs: int = 600  # passes over the training data: many, because some of the ten features are nearly collinear
     jit_compile: bool = False  # the step is too small for XLA to pay
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(0 <= self.momentum < 1, "momentum", "from 0 to below 1")
+
 
 def load_data(hparams: HParams) -> data.Dataset:
     """Return the data set, with numbers of shape (examples, 1) as targets."""

@@ -34,6 +34,11 @@ class HParams(hparams.HParams):
     epochs: int = 200  # passes over the training data
     jit_compile: bool = False  # the step is too small for XLA to pay
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(self.C > 0, "C", "greater than 0")
+        self.require(0 <= self.momentum < 1, "momentum", "from 0 to below 1")
+
 
 def load_data(hparams: HParams) -> data.Dataset:
     """Return the data set, with one-hot rows as targets."""

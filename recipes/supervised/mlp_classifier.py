@@ -5,7 +5,7 @@
 
 This side gives the model to `model.fit`; its twin in `custom_loops` writes out the training and the test step.
 
-    recipes fit mlp_classifier --epochs 10
+    recipes fit mlp_classifier
 """
 
 if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
@@ -25,6 +25,10 @@ from recipes.shared.run import Run
 class HParams(hparams.HParams):
     data: str = "digits"  # an embedded set, a keras.datasets name, or the path of an .npz, .csv or .tsv file
     hidden_units: int = 64  # width of each of the two hidden layers
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(self.hidden_units >= 1, "hidden_units", "at least 1")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

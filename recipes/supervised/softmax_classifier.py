@@ -8,7 +8,7 @@ averaged over examples rather than batches, and the result is evaluated on examp
 
 This side gives the model to `model.fit`; its twin in `custom_loops` writes out the training and the test step.
 
-    recipes fit softmax_classifier --epochs 50
+    recipes fit softmax_classifier
 """
 
 if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
@@ -29,7 +29,11 @@ class HParams(hparams.HParams):
     data: str = "digits"  # an embedded set, a keras.datasets name, or the path of an .npz, .csv or .tsv file
     hidden_units: int = 10  # width of the hidden layer
     learning_rate: float = 0.01  # step size of plain gradient descent
-    epochs: int = 50  # passes over the training data
+    epochs: int = 100  # passes over the training data
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(self.hidden_units >= 1, "hidden_units", "at least 1")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

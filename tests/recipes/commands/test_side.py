@@ -1,0 +1,407 @@
+"""One side trained by `fit` or `loop`: what it leaves, and how bad input ends."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recipes.__main__ import main
+from recipes.commands import catalog, side
+from recipes.shared.errors import UsageError
+
+FILES = {"config.json", "history.json", "model.keras", "report.json", "state.npz", "train", "validation"}
+
+
+@pytest.fixture(autouse=True)
+def cwd(tmp_path, monkeypatch):
+    """The working directory of a test; `logs` is in it if anything was left."""
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    return tmp_path / "cwd"
+
+
+@pytest.fixture
+def refused(cwd, capfd):
+    """A function that runs the command in this process and returns the one line that it is refused with."""
+
+    def refused(*args):
+        before = sorted(cwd.rglob("*"))
+        assert main(list(args)) == 2
+        captured = capfd.readouterr()  # of the file descriptors: TensorFlow's C++ side must be silent as well
+        assert captured.out == ""
+        assert len(captured.err.splitlines()) == 1
+        assert captured.err.startswith("recipes: ")
+        assert sorted(cwd.rglob("*")) == before
+        return captured.err
+
+    return refused
+
+
+def examples(number=100, features=3, seed=0):
+    generator = np.random.default_rng(seed)
+    return generator.normal(size=(number, features)), generator.integers(0, 3, number)
+
+
+def with_value(array, value):
+    array = array.astype(float)
+    array.flat[4] = value
+    return array
+
+
+def npz(**arrays):
+    np.savez("x.npz", **arrays)
+    return "x.npz"
+
+
+def csv(text):
+    Path("x.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return "x.csv"
+
+
+def table(*extra_rows):
+    x, y = examples()
+    rows = [f"{a:.3f},{b:.3f},{label}" for (a, b, _), label in zip(x, y, strict=True)]
+    return csv("\n".join(["a,b,label", *rows, *extra_rows]))
+
+
+@pytest.mark.parametrize(("verb", "name"), [("fit", "fit"), ("loop", "custom_loop")])
+def test_the_real_command_trains_one_side_and_says_where_the_run_is(verb, name, cwd):
+    process = subprocess.run(
+        [sys.executable, "-m", "recipes", verb, "mlp_classifier", "--data", "iris", "--epochs", "2", "--seed", "3"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.stderr == ""
+    assert process.returncode == 0
+    (folder,) = (cwd / "logs" / "mlp_classifier").glob(f"*/{name}")
+    assert {path.name for path in folder.iterdir()} == FILES
+    report = json.loads((folder / "report.json").read_text())
+    last_lines = process.stdout.splitlines()[-3:]
+    assert last_lines[0].startswith(f"test: loss {report['metrics']['loss']:.4g}, accuracy ")
+    assert last_lines[1:] == [f"run:  {folder.relative_to(cwd)}", "look: recipes board mlp_classifier"]
+    assert "Epoch 2/2" in process.stdout
+    config = json.loads((folder / "config.json").read_text())
+    assert config["recipe"] == "mlp_classifier"
+    assert config["side"] == name
+    assert config["command"] == f"recipes {verb} mlp_classifier --data iris --epochs 2 --seed 3"
+    assert (config["hparams"]["epochs"], config["hparams"]["seed"], config["hparams"]["data"]) == (2, 3, "iris")
+    assert len(json.loads((folder / "history.json").read_text())["loss"]) == 2
+
+
+def test_the_real_command_stops_at_nan_names_the_step_and_keeps_the_logs(cwd):
+    process = subprocess.run(
+        [sys.executable, "-m", "recipes", "fit", "mlp_classifier", "--data", "iris", "--learning-rate", "1e30"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 1
+    (folder,) = (cwd / "logs" / "mlp_classifier").glob("*/fit")
+    assert process.stderr == (
+        "recipes: the loss became NaN at step 2 of epoch 1; try a smaller --learning-rate than 1e+30."
+        f" The logs are in {folder.relative_to(cwd)}\n"
+    )
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert len(json.loads((folder / "history.json").read_text())["loss"]) == 1
+
+
+@pytest.mark.parametrize("name", catalog.pairs())
+@pytest.mark.parametrize(("verb", "folder"), [("fit", "fit"), ("loop", "custom_loop")])
+def test_every_recipe_stops_at_a_loss_that_is_not_finite(name, verb, folder, cwd, capsys):
+    args = ["--epochs", "5", "--learning-rate", "1e30", "--run", "mine"]
+    args += [] if "jit_compile" in catalog.find(name).fit.unused else ["--no-jit-compile"]
+    assert main([verb, name, *args]) == 1
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert re.search(r"the loss became (NaN|infinite) (at|in validation, after) step \d+ of epoch \d+;", error)
+    assert str(Path("logs") / name / "mine" / folder) in error
+    assert (cwd / "logs" / name / "mine" / folder / "history.json").is_file()
+
+
+def test_both_sides_name_the_same_step(capsys):
+    steps = []
+    for verb in ("fit", "loop"):
+        assert main([verb, "mlp_classifier", "--data", "iris", "--learning-rate", "1e10", "--no-jit-compile"]) == 1
+        steps.append(capsys.readouterr().err.partition(";")[0])
+    assert steps[0] == steps[1]
+
+
+@pytest.mark.parametrize("verb", ["fit", "loop"])
+@pytest.mark.parametrize(
+    ("flags", "answer"),
+    [
+        (["--batch-size", "0"], "--batch-size is 0; it must be at least 1"),
+        (["--epochs", "0"], "--epochs is 0; it must be at least 1"),
+        (["--epochs", "-2"], "--epochs is -2; it must be at least 1"),
+        (["--learning-rate", "0"], "must be greater than 0"),
+        (["--learning-rate", "-0.1"], "must be greater than 0"),
+        (["--learning-rate", "nan"], "must be greater than 0"),
+        (["--epoch", "3"], "unknown flag --epoch; did you mean --epochs?"),
+        (["--epochs", "many"], "'many'"),
+        (["--run", "a/b"], "--run is 'a/b'; it must be a plain name"),
+        (["--run", ".."], "it must be a plain name"),
+        (["--run", ""], "it must be a plain name"),
+        (["--batch-size", "100000"], "more than the 1149 training examples of digits"),
+        (["--data", "nothing.npz"], "no file nothing.npz"),
+        (["--data", "nothing.csv"], "no file nothing.csv"),
+        (["--data", "nothing"], "no data set named 'nothing'; use one of digits, "),
+        (["--data", "diabetes"], "diabetes holds numbers to predict; this recipe predicts classes"),
+        (["--target", "label"], "--target and --no-header describe a .csv or .tsv file"),
+    ],
+)
+def test_bad_flags_are_refused_on_both_sides(verb, flags, answer, refused):
+    assert answer in refused(verb, "mlp_classifier", *flags)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--hidden-units", "0"), ("--hidden-units", "-3"), ("--C", "0"), ("--C", "-1"), ("--momentum", "2")],
+)
+def test_a_recipes_own_flag_with_a_value_that_cannot_work_is_refused(flag, value, refused):
+    name = "mlp_classifier" if flag == "--hidden-units" else "linear_svm"
+    assert flag in refused("fit", name, flag, value, "--epochs", "1")
+
+
+@pytest.mark.parametrize("recipe", ["linear_regression", "gradient_descent"])
+def test_a_regression_recipe_given_classes_is_refused(recipe, refused):
+    assert "digits holds classes to predict; this recipe predicts numbers" in refused("fit", recipe, "--data", "digits")
+    small = ["--batch-size", "8"] if recipe == "linear_regression" else []
+    x, y = examples()
+    assert "the target looks like 3 classes" in refused("fit", recipe, "--data", npz(x_train=x, y_train=y), *small)
+    assert "the target looks like 3 classes" in refused("fit", recipe, "--data", table(), *small)
+    text = csv("a,b\n" + "1,yes\n2,no\n" * 50)
+    assert "the target holds text" in refused("fit", recipe, "--data", text, *small)
+
+
+@pytest.mark.parametrize("verb", ["fit", "loop"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_in_an_npz_are_refused(verb, value, refused):
+    x, y = examples()
+    bad_x = npz(x_train=with_value(x, value), y_train=y)
+    assert "x_train has NaN or infinite values" in refused(verb, "mlp_classifier", "--data", bad_x)
+    bad_test = npz(x_train=x, y_train=y, x_test=with_value(x, value), y_test=y)
+    assert "x_test has NaN or infinite values" in refused(verb, "mlp_classifier", "--data", bad_test)
+    bad_y = npz(x_train=x, y_train=with_value(y, value))
+    assert "the target has NaN or infinite values" in refused(verb, "mlp_classifier", "--data", bad_y)
+    numbers = npz(x_train=x, y_train=with_value(x[:, 0], value))
+    flags = ["--data", numbers, "--batch-size", "8"]
+    assert "the target has NaN or infinite values" in refused(verb, "linear_regression", *flags)
+
+
+def test_infinity_in_a_table_and_an_empty_target_are_refused(refused):
+    args = ["fit", "mlp_classifier", "--data"]
+    assert "the column 'b' has infinite values" in refused(*args, table("1.0,inf,2"))
+    assert "the target column 'label' is empty in data row 101" in refused(*args, table("1.0,2.0,"))
+    assert "the target has NaN or infinite values" in refused(*args, table("1.0,2.0,inf"))
+
+
+def test_labels_that_do_not_fit_the_loss_are_refused(refused):
+    x, y = examples()
+    args = ["fit", "mlp_classifier", "--data"]
+    assert "the target holds fractions" in refused(*args, npz(x_train=x, y_train=x[:, 0]))
+    assert "not one-hot" in refused(*args, npz(x_train=x, y_train=np.eye(3)[y]))
+    assert "there is nothing to tell apart" in refused(*args, npz(x_train=x, y_train=y * 0))
+    x_test, y_test = x[:3], np.array([0, 1, 7])
+    assert "the test part has the class 7" in refused(*args, npz(x_train=x, y_train=y, x_test=x_test, y_test=y_test))
+    assert "cannot be split" in refused(*args, npz(x_train=x, y_train=np.append(y[1:], 9)))
+    many = npz(x_train=np.zeros((300, 1)), y_train=np.arange(300))
+    assert "the target has 300 distinct values" in refused(*args, many)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # NumPy leaves a truncated .npz open
+def test_a_corrupt_npz_is_refused(refused):
+    x, y = examples()
+    whole = Path(npz(x_train=x, y_train=y)).read_bytes()
+    args = ["fit", "mlp_classifier", "--data", "broken.npz"]
+    changed = bytearray(whole)
+    changed[500] ^= 255
+    for content in (b"", b"hello", whole[:400], bytes(changed)):
+        Path("broken.npz").write_bytes(content)
+        assert "cannot read broken.npz" in refused(*args)
+    Path("broken.npz").unlink()
+    Path("broken.npz").mkdir()
+    assert "cannot read broken.npz" in refused(*args)
+
+
+def test_an_npz_that_lacks_something_is_refused(refused):
+    x, y = examples()
+    args = ["fit", "mlp_classifier", "--data"]
+    assert "it needs x_train and y_train" in refused(*args, npz(x_train=x))
+    assert "only one of x_test and y_test" in refused(*args, npz(x_train=x, y_train=y, x_test=x))
+    assert "x_train has 100 examples, y_train 50" in refused(*args, npz(x_train=x, y_train=y[:50]))
+
+
+def test_an_npz_is_never_unpickled(refused):
+    class Bomb:
+        def __reduce__(self):
+            return (Path("exploded").touch, ())
+
+    labels = np.array([Bomb()] * 100, dtype=object)
+    assert "plain arrays" in refused("fit", "mlp_classifier", "--data", npz(x_train=examples()[0], y_train=labels))
+    assert not Path("exploded").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b'a,b\n"1,2\n3,4\n', b"a,b\n1,2\n1,2,3,4\n", bytes(range(256)) * 8, b"a,b\n", b"a\n1\n2\n", b"\xff\xfe\xff"],
+)
+def test_a_corrupt_csv_is_refused(text, refused):
+    assert "x.csv" in refused("fit", "mlp_classifier", "--data", csv(text))
+
+
+def test_a_missing_target_column_is_refused_and_the_columns_named(refused):
+    message = refused("fit", "mlp_classifier", "--data", table(), "--target", "price")
+    assert "x.csv has no column 'price'; its columns are a, b, label" in message
+
+
+def test_a_text_column_that_is_no_category_is_refused_by_name(refused):
+    text = csv("words,label\n" + "\n".join(f"word{index},{index % 2}" for index in range(200)))
+    assert "the text column 'words' has 200 distinct values" in refused("fit", "mlp_classifier", "--data", text)
+
+
+def test_a_data_set_that_cannot_be_downloaded_names_an_embedded_one(refused, monkeypatch):
+    import keras
+
+    def fail():
+        raise Exception("URL fetch failure on https://nowhere:\n None -- name resolution")
+
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", fail)
+    monkeypatch.setattr(keras.datasets.boston_housing, "load_data", fail)
+    message = refused("fit", "mlp_classifier", "--data", "mnist")
+    assert "could not download mnist (URL fetch failure" in message
+    assert "--data digits" in message
+    assert "--data diabetes" in refused("fit", "linear_regression", "--data", "boston_housing")
+
+
+def test_logs_that_cannot_be_written_to_are_refused_before_anything_is_trained(refused, monkeypatch, cwd):
+    (cwd / "file").write_text("in the way")
+    monkeypatch.setattr(side, "train", lambda job: pytest.fail("trained all the same"))
+    for logs in ("file", "file/below", str(cwd / "file" / "deep" / "below")):
+        message = refused("fit", "mlp_classifier", "--logs", logs)
+        assert f"cannot write to {logs}" in message
+        assert "choose another --logs" in message
+
+
+def test_logs_without_write_permission_are_refused(refused, monkeypatch, cwd):
+    asked = []
+    monkeypatch.setattr(side.os, "access", lambda path, mode: asked.append((path, mode)))  # root may write anywhere
+    assert "cannot write to logs" in refused("fit", "mlp_classifier", "--epochs", "1")
+    ((path, mode),) = asked
+    assert path.resolve() == cwd
+    assert mode & os.W_OK
+
+
+@pytest.mark.parametrize("verb", ["fit", "loop"])
+def test_a_run_folder_that_cannot_be_made_is_refused_when_training_begins(verb, refused, cwd):
+    (cwd / "logs").mkdir()
+    (cwd / "logs" / "mlp_classifier").write_text("in the way")
+    message = refused(verb, "mlp_classifier", "--data", "iris", "--epochs", "1", "--no-jit-compile")
+    assert "cannot write to logs/mlp_classifier/" in message
+
+
+def test_a_run_that_exists_is_not_overwritten(refused, cwd, monkeypatch):
+    folder = cwd / "logs" / "mlp_classifier" / "mine" / "fit"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(side, "train", lambda job: pytest.fail("trained all the same"))
+    message = refused("fit", "mlp_classifier", "--run", "mine")
+    assert "logs/mlp_classifier/mine/fit exists; choose another --run" in message
+
+
+@pytest.mark.parametrize(
+    ("args", "answer"),
+    [
+        ([], "say which recipe"),
+        (["mlp_classifier", "linear_svm"], "say which recipe"),
+        (["--epochs", "3"], "say which recipe"),
+        (["nothing.py"], "no file nothing.py"),
+        (["mlp_clasifier"], "did you mean mlp_classifier?"),
+        (["mlp_classifier", "--epochs", "3", "more"], "what is 'more' for?"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["fit", "loop"])
+def test_anything_but_one_known_recipe_is_refused(verb, args, answer, refused):
+    assert answer in refused(verb, *args)
+
+
+@pytest.mark.parametrize("lines", ["x = 1\n", "train = 3\n"])
+def test_a_users_file_without_train_is_refused(lines, refused, cwd, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (cwd / "without_train.py").write_text(lines)
+    monkeypatch.delitem(sys.modules, "without_train", raising=False)
+    message = refused("fit", "without_train.py")
+    assert "without_train.py has no function train(hparams, run)" in message
+
+
+def test_a_users_file_that_never_finishes_its_run_is_told_so(refused, cwd, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (cwd / "unfinished.py").write_text("def train(hparams, run): pass\n")
+    assert "never called run.finish(model, dataset, metrics)" in refused("fit", "unfinished.py")
+
+
+def test_a_users_file_gets_its_flags_from_its_own_hyper_parameters(cwd, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (cwd / "users_file.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from recipes.shared import hparams\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class HParams(hparams.HParams):\n"
+        "    penalty: float = 0.5  # mine\n"
+        "def train(hparams, run):\n"
+        "    run.metrics = {'loss': hparams.penalty, 'epochs': hparams.epochs}\n"
+    )
+    assert main(["loop", "users_file.py", "--penalty", "0.25", "--epochs", "4", "--run", "mine"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "test: loss 0.25, epochs 4",
+        "run:  logs/users_file/mine/custom_loop",
+        "look: recipes board users_file",
+    ]
+
+
+def test_the_hint_at_the_end_finds_the_run_that_was_just_made_elsewhere(cwd, monkeypatch, capsys):
+    monkeypatch.setattr(side, "train", lambda job: {"loss": 1.0})
+    main(["fit", "mlp_classifier", "--logs", "elsewhere", "--run", "mine"])
+    hint = capsys.readouterr().out.splitlines()[-1]
+    assert "--logs elsewhere" in hint
+
+
+def test_a_run_without_a_name_is_named_after_the_time_and_is_new(monkeypatch):
+    folder = side.run_folder(Path("logs"), "x", None)
+    assert folder.parts[:2] == ("logs", "x")
+    date, _, rest = folder.name.partition("_")
+    assert len(date.split("-")) == 3
+    assert rest.endswith(f"_{os.getpid()}")
+    assert side.run_folder(Path("logs"), "x", "mine") == Path("logs/x/mine")
+
+
+@pytest.mark.parametrize("run", ["", ".", "..", "a/b", "/a", "a/", "../a"])
+def test_a_run_name_that_leads_elsewhere_is_refused(run):
+    with pytest.raises(UsageError, match="plain name"):
+        side.run_folder(Path("logs"), "x", run)
+
+
+def test_a_name_resolves_to_the_file_of_the_side(cwd):
+    pair = catalog.find("mlp_classifier")
+    assert side.resolve("mlp_classifier", "fit") == ("mlp_classifier", pair.fit)
+    assert side.resolve("mlp_classifier", "custom_loop") == ("mlp_classifier", pair.custom_loop)
+    (cwd / "own.py").touch()
+    assert side.resolve("own.py", "fit") == ("own", catalog.Source(Path("own.py")))
+
+
+def test_a_job_survives_the_way_into_another_process():
+    job = side.Job("a b.py", "logs/x", {"widths": [1, 2], "data": "é", "rate": 1e-3, "n": None}, {"side": "fit"}, 2)
+    python, flag, module, text = side.command(job)
+    assert (python, flag, module) == (sys.executable, "-m", "recipes.commands.side")
+    assert side.Job(**json.loads(text)) == job
+
+
+def test_hyper_parameters_that_only_the_twin_knows_are_left_out(cwd, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (cwd / "knows_less.py").write_text("def train(hparams, run):\n    run.metrics = {'loss': hparams.epochs}\n")
+    job = side.Job("knows_less.py", "logs/x", {"epochs": 3, "penalty": 0.5})
+    assert side.train(job) == {"loss": 3}

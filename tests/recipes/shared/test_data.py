@@ -1,0 +1,411 @@
+"""The three parts of a data set, and the order in which training sees them."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+
+from recipes.shared import data
+from recipes.shared.errors import UsageError
+from recipes.shared.hparams import HParams
+
+N = 203  # no multiple of five
+
+
+@pytest.fixture
+def write(tmp_path):
+    """A function that writes arrays to a new .npz file and returns hyper-parameters for it."""
+
+    def write(batch_size=8, **arrays):
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.npz"
+        np.savez(path, **arrays)
+        return HParams(data=str(path), batch_size=batch_size)
+
+    return write
+
+
+@pytest.fixture
+def numbered():
+    """Examples that can be told by their target, which is their row; a fraction says that it is no class."""
+    return {"x_train": np.random.default_rng(0).normal(5, 3, (N, 2)), "y_train": np.arange(N) + 0.25}
+
+
+@pytest.fixture
+def classes():
+    """Images that can be told by their one pixel, which is their row plus one, of a rare and a common class."""
+    labels = np.where(np.random.default_rng(0).permutation(N) < 20, 7, 3)
+    return {"x_train": (np.arange(N) + 1.0).reshape(N, 1, 1), "y_train": labels}
+
+
+def rows(split):
+    return (split.y[:, 0] - 0.25).astype(int).tolist()
+
+
+def image_rows(dataset, split):
+    return (np.rint(split.x.ravel() / dataset.preprocessing.layers[1].scale).astype(int) - 1).tolist()
+
+
+def test_the_parts_are_disjoint_and_hold_80_percent_and_again_80_percent(write, numbered):
+    dataset = data.load(write(**numbered), "regression")
+    parts = [rows(split) for split in (dataset.train, dataset.validation, dataset.test)]
+    assert sorted(parts[0] + parts[1] + parts[2]) == list(range(N))
+    assert [len(part) for part in parts] == [129, 33, 41]  # 203 = 162 + 41, 162 = 129 + 33
+    assert [len(dataset.train), len(dataset.validation), len(dataset.test)] == [129, 33, 41]
+
+
+def test_the_split_is_scikit_learns_twice(write, numbered):
+    dataset = data.load(write(**numbered), "regression")
+    kept, test = train_test_split(np.arange(N), test_size=0.2, random_state=0)
+    train, validation = train_test_split(kept, test_size=0.2, random_state=0)
+    assert rows(dataset.train) == train.tolist()
+    assert rows(dataset.validation) == validation.tolist()
+    assert rows(dataset.test) == test.tolist()
+
+
+def test_every_part_has_its_share_of_every_class_and_examples_keep_their_labels(write, classes):
+    dataset = data.load(write(**classes), "classification")
+    assert dataset.class_names == ("3", "7")
+    seen = []
+    for split, examples, rare in ((dataset.train, 129, 13), (dataset.validation, 33, 3), (dataset.test, 41, 4)):
+        assert split.y.dtype == np.int32
+        assert np.bincount(split.y).tolist() == [examples - rare, rare]
+        part = image_rows(dataset, split)
+        np.testing.assert_array_equal(split.y, classes["y_train"][part] == 7)
+        seen += part
+    assert sorted(seen) == list(range(N))
+
+
+def test_runs_of_different_seeds_are_judged_on_the_same_examples(write, numbered):
+    hparams = write(**numbered)
+    one, other = (data.load(replace(hparams, seed=seed), "regression") for seed in (0, 1))
+    for part in ("train", "validation", "test"):
+        np.testing.assert_array_equal(getattr(one, part).y, getattr(other, part).y)
+
+
+def test_a_test_part_of_the_sources_own_is_used_as_it_is(write, numbered):
+    own = np.random.default_rng(1).normal(0, 1, (30, 2))
+    dataset = data.load(write(**numbered, x_test=own, y_test=np.arange(30.0)), "regression")
+    assert [len(dataset.train), len(dataset.validation)] == [162, 41]
+    assert sorted(rows(dataset.train) + rows(dataset.validation)) == list(range(N))
+    np.testing.assert_array_equal(dataset.test.y[:, 0], np.arange(30))
+    scaler = StandardScaler().fit(numbered["x_train"][rows(dataset.train)])
+    np.testing.assert_allclose(dataset.test.x, scaler.transform(own), rtol=1e-5, atol=1e-5)
+
+
+def test_the_features_of_every_part_are_standardised_by_the_training_part(write, numbered):
+    dataset = data.load(write(**numbered), "regression")
+    scaler = StandardScaler().fit(numbered["x_train"][rows(dataset.train)])
+    for split in (dataset.train, dataset.validation, dataset.test):
+        expected = scaler.transform(numbered["x_train"][rows(split)])
+        assert split.x.dtype == np.float32
+        np.testing.assert_allclose(split.x, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("part", "changes"), [("test", False), ("validation", False), ("train", True)])
+def test_only_the_training_part_decides_how_vectors_are_scaled(write, numbered, part, changes):
+    before = data.load(write(**numbered), "regression")
+    numbered["x_train"][rows(getattr(before, part))] *= 100
+    after = data.load(write(**numbered), "regression")
+    assert rows(after.train) == rows(before.train)
+    assert not np.array_equal(getattr(after, part).x, getattr(before, part).x)
+    raw = np.float32([[1, 2]])
+    same = np.array_equal(before.preprocessing(raw), after.preprocessing(raw))
+    assert same is not changes
+    assert np.array_equal(before.train.x, after.train.x) is not changes
+
+
+@pytest.mark.parametrize(("part", "changes"), [("test", False), ("validation", False), ("train", True)])
+def test_only_the_training_part_decides_how_a_table_is_encoded(tmp_path, numbered, part, changes):
+    size = np.round(numbered["x_train"][:, 0], 3).astype(str)
+    size[::9] = ""
+    colour = np.array(["red", "blue", "green"], dtype="<U8")[np.arange(N) % 3]
+
+    def load():
+        lines = zip(size, colour, numbered["y_train"], strict=True)
+        text = "size,colour,y\n" + "".join(f"{a},{b},{c}\n" for a, b, c in lines)
+        (tmp_path / "table.csv").write_text(text)
+        return data.load(HParams(data=str(tmp_path / "table.csv"), batch_size=8), "regression")
+
+    before = load()
+    changed = rows(getattr(before, part))
+    size[changed], colour[changed[0]] = "1000", "violet"
+    after = load()
+    assert (after.input_shape != before.input_shape) is changes  # a new colour is a new column
+    raw = {"size": tf.constant([[np.nan], [3.0]]), "colour": tf.constant([["red"], ["violet"]])}
+    outputs = [np.asarray(dataset.preprocessing(raw)) for dataset in (before, after)]
+    assert np.array_equal(outputs[0][:, 0], outputs[1][:, 0]) is not changes
+    if part == "test":
+        assert after.test.x[0].tolist()[1:] == [1, 0, 0, 0]  # violet is unseen
+
+
+@pytest.mark.parametrize(("part", "changes"), [("test", False), ("train", True)])
+def test_only_the_training_part_decides_how_images_are_scaled(write, classes, part, changes):
+    before = data.load(write(**classes), "classification")
+    classes["x_train"][image_rows(before, getattr(before, part))[0]] = 1e4
+    after = data.load(write(**classes), "classification")
+    scales = [dataset.preprocessing.layers[1].scale for dataset in (before, after)]
+    assert (scales[0] != scales[1]) is changes
+    if changes:
+        assert scales[1] == 1e-4
+
+
+def test_text_classes_are_numbered_in_alphabetical_order(tmp_path):
+    labels = ["spam", "ham", "eggs"] * 20
+    path = tmp_path / "mail.csv"
+    path.write_text("row,label\n" + "".join(f"{row},{label}\n" for row, label in enumerate(labels)))
+    dataset = data.load(HParams(data=str(path)), "classification")
+    assert dataset.class_names == ("eggs", "ham", "spam")
+    assert dataset.num_classes == 3
+    parts = (dataset.train, dataset.validation, dataset.test)
+    row = np.argsort(np.concatenate([split.x[:, 0] for split in parts]))
+    assert [dataset.class_names[index] for index in np.concatenate([split.y for split in parts])[row]] == labels
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [([1.0, 2.0], ("1", "2")), ([True, False], ("False", "True")), (["v1", "v1.0"], ("v1", "v1.0"))],
+    ids=["floats", "booleans", "text"],
+)
+def test_class_names_are_the_values_of_the_target(write, values, names):
+    dataset = data.load(write(x_train=np.arange(80.0).reshape(40, 2), y_train=np.array(values * 20)), "classification")
+    assert dataset.class_names == names
+
+
+def test_regression_has_no_classes_and_targets_of_two_axes(write, numbered):
+    dataset = data.load(write(**numbered), "regression")
+    assert dataset.class_names == ()
+    assert dataset.num_classes == 0
+    assert dataset.input_shape == (2,)
+    assert dataset.test.y.shape == (41, 1)
+    assert dataset.test.y.dtype == np.float32
+
+
+def test_one_hot_rows_have_a_one_at_the_class(write, classes):
+    dataset = data.load(write(**classes), "classification")
+    encoded = data.one_hot(dataset)
+    for part in ("train", "validation", "test"):
+        rows_of_part, labels = getattr(encoded, part).y, getattr(dataset, part).y
+        assert rows_of_part.dtype == np.float32
+        np.testing.assert_array_equal(rows_of_part, np.stack([labels == 0, labels == 1], axis=1))
+        np.testing.assert_array_equal(getattr(encoded, part).x, getattr(dataset, part).x)
+
+
+def test_map_targets_leaves_the_features_and_the_original_alone(write, numbered):
+    dataset = data.load(write(**numbered), "regression")
+    before = dataset.validation.y.copy()
+    mapped = data.map_targets(dataset, lambda y: -y)
+    np.testing.assert_array_equal(mapped.validation.y, -before)
+    np.testing.assert_array_equal(dataset.validation.y, before)
+    assert mapped.validation.x is dataset.validation.x
+    assert mapped.preprocessing is dataset.preprocessing
+
+
+X = np.random.default_rng(0).normal(size=(60, 2))
+HALVES = np.arange(60) % 2
+
+
+@pytest.mark.parametrize(
+    ("task", "arrays", "says"),
+    [
+        ("classification", {"y_train": HALVES + 0.5}, "the target holds fractions; this recipe predicts classes"),
+        ("classification", {"y_train": np.where(HALVES, np.nan, 1)}, "the target has NaN or infinite values"),
+        ("classification", {"y_train": np.where(HALVES, np.inf, 1)}, "the target has NaN or infinite values"),
+        ("classification", {"y_train": np.ones(60)}, "every example has the target 1"),
+        ("classification", {"y_train": np.arange(60), "x_train": X}, "60 examples cannot be split 80/20"),
+        ("classification", {"x_test": X, "y_test": HALVES * 2}, "the test part has the class 2, which the training"),
+        ("classification", {"x_test": X, "y_test": HALVES * np.nan}, "the test part has the class nan"),
+        ("regression", {"y_train": HALVES}, "the target looks like 2 classes.* decimal point"),
+        ("regression", {"y_train": HALVES.astype(bool)}, "the target holds true and false"),
+        ("regression", {"y_train": HALVES.astype(str)}, "the target holds text; this recipe predicts numbers"),
+        ("regression", {"y_train": np.where(HALVES, np.nan, 1.5)}, "the target has NaN or infinite values"),
+        ("regression", {"y_train": np.where(HALVES, -np.inf, 1.5)}, "the target has NaN or infinite values"),
+        ("regression", {"y_train": np.where(HALVES, 1e39, 1.5)}, "too large for float32"),
+        ("regression", {"y_train": np.arange(60.0), "x_train": X * 1e39}, "too large for float32"),
+        ("regression", {"y_train": np.arange(60.0), "x_train": X * 1e300}, "too large for float32"),
+        (
+            "regression",
+            {"y_train": np.arange(60.0), "x_train": (X * 1e39).reshape(60, 2, 1)},
+            "too large for float32",
+        ),
+        ("regression", {"y_train": np.arange(60.0), "x_test": X * 1e39, "y_test": np.arange(60.0)}, "too large"),
+    ],
+)
+def test_data_that_does_not_fit_the_task_is_refused_in_one_line(write, task, arrays, says):
+    hparams = write(**{"x_train": X, "y_train": HALVES} | arrays)
+    with pytest.raises(UsageError, match=says) as error:
+        data.load(hparams, task)
+    assert "\n" not in str(error.value)
+    assert hparams.data in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "says"),
+    [
+        ("diabetes", "classification", "diabetes holds numbers to predict; this recipe predicts classes"),
+        ("digits", "regression", "digits holds classes to predict; this recipe predicts numbers"),
+    ],
+)
+def test_an_embedded_set_for_the_other_task_is_refused(name, task, says):
+    with pytest.raises(UsageError, match=says):
+        data.load(HParams(data=name), task)
+
+
+@pytest.mark.parametrize(("classes", "refused"), [(100, False), (101, True)])
+def test_more_than_100_distinct_values_are_no_classes(write, classes, refused):
+    arrays = {"x_train": np.ones((classes * 10, 2)), "y_train": np.arange(classes * 10) % classes}
+    if refused:
+        with pytest.raises(UsageError, match="the target has 101 distinct values; this recipe predicts classes"):
+            data.load(write(**arrays), "classification")
+    else:
+        assert data.load(write(**arrays), "classification").num_classes == 100
+
+
+def test_a_batch_may_be_as_large_as_the_training_part_and_no_larger(write, numbered):
+    assert len(data.load(write(batch_size=129, **numbered), "regression").train) == 129
+    with pytest.raises(UsageError, match="--batch-size is 130, more than the 129 training examples"):
+        data.load(write(batch_size=130, **numbered), "regression")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_examples_to_split_are_refused_in_one_line(write, count):
+    arrays = {"x_train": np.ones((count, 1)), "y_train": np.arange(count) + 0.5}
+    with pytest.raises(UsageError, match="cannot be split 80/20") as error:
+        data.load(write(batch_size=1, **arrays), "regression")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("examples", [200, 400])
+def test_many_distinct_whole_numbers_are_quantities(write, examples):
+    arrays = {"x_train": np.ones((examples, 1)), "y_train": np.arange(examples) % 21}
+    data.load(write(**arrays), "regression")
+
+
+def test_counts_are_quantities_even_if_a_part_holds_few_distinct_ones(write):
+    counts = np.zeros(1000, int)
+    counts[:40] = np.arange(40)  # 40 distinct values; of the rare ones the test part gets a few
+    arrays = {"x_train": np.ones((1000, 1)), "y_train": counts}
+    assert len(data.load(write(**arrays), "regression").test) == 200
+
+
+def test_epoch_order_is_a_permutation():
+    order = data.epoch_order(101, 3, 4)
+    assert order.dtype == tf.int32
+    assert sorted(order.numpy().tolist()) == list(range(101))
+    assert order.numpy().tolist() != list(range(101))
+
+
+def test_epoch_order_depends_on_the_seed_and_the_epoch_alone():
+    first = data.epoch_order(50, 3, 4).numpy().tolist()
+    tf.random.set_seed(1)
+    tf.random.uniform((3,))
+    data.epoch_order(50, 3, 5)
+    assert data.epoch_order(50, 3, 4).numpy().tolist() == first
+    assert data.epoch_order(50, tf.constant(3), tf.constant(4)).numpy().tolist() == first
+    assert tf.function(lambda epoch: data.epoch_order(50, 3, epoch))(tf.constant(4)).numpy().tolist() == first
+    orders = {tuple(data.epoch_order(50, seed, epoch).numpy()) for seed in range(5) for epoch in range(5)}
+    assert len(orders) == 25  # (1, 2) and (2, 1) differ as well
+
+
+def test_the_largest_seed_gives_an_order_of_its_own():
+    orders = [data.epoch_order(50, seed, 0).numpy().tolist() for seed in (2**32 - 1, 2**31 - 1, 0)]
+    assert sorted(orders[0]) == list(range(50))
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 8])
+@pytest.mark.parametrize("validate", [False, True])
+def test_fit_visits_exactly_the_rows_of_epoch_order(steps_per_execution, validate):
+    examples, batch_size, epochs, seed = 47, 4, 3, 5  # 12 steps; the last has 3 examples
+    numbers = np.arange(examples, dtype=np.float32)[:, None]
+    order = data.EpochOrder(data.Split(numbers, numbers), seed)
+    batches = order.batches(batch_size)
+    assert batches.cardinality() == 12
+    seen = []
+
+    def loss(y, predictions):
+        tf.numpy_function(lambda rows: seen.append(rows.ravel().astype(int).tolist()), [y], [])
+        return keras.ops.mean(keras.ops.square(predictions - y))
+
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", loss, steps_per_execution=steps_per_execution, jit_compile=False)
+    others = data.Split(-1 - numbers, -1 - numbers)
+    validation = data.batches(others, batch_size) if validate else None
+    model.fit(batches, validation_data=validation, epochs=epochs, shuffle=False, callbacks=[order], verbose=0)
+    trained = [batch for batch in seen if batch[0] >= 0]
+    expected = []
+    for epoch in range(epochs):
+        visited = data.epoch_order(examples, seed, epoch).numpy().tolist()
+        expected += [visited[first : first + batch_size] for first in range(0, examples, batch_size)]
+    assert trained == expected
+    assert len(seen) - len(trained) == (12 * epochs if validate else 0)
+
+
+def test_features_and_targets_are_shuffled_together():
+    x = np.random.default_rng(0).normal(size=(10, 2, 3)).astype(np.float32)
+    order = data.EpochOrder(data.Split(x, np.arange(10, dtype=np.int32)), seed=0)
+    order.on_epoch_begin(1)
+    for features, rows_of_batch in order.batches(4):
+        np.testing.assert_array_equal(features, x[rows_of_batch.numpy()])
+
+
+def test_batches_for_validation_keep_their_order_and_the_short_last_one():
+    split = data.Split(np.arange(20.0).reshape(10, 2), np.arange(10))
+    batches = list(data.batches(split, 4).as_numpy_iterator())
+    assert [y.tolist() for _, y in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    np.testing.assert_array_equal(np.concatenate([x for x, _ in batches]), split.x)
+
+
+def test_mnist_keeps_its_own_test_part_and_its_pixels_become_0_to_1(real_data):
+    dataset = data.load(HParams(data=str(real_data / "mnist.npz")), "classification")
+    assert [len(dataset.train), len(dataset.validation), len(dataset.test)] == [48000, 12000, 10000]
+    assert dataset.input_shape == (28, 28)
+    assert dataset.class_names == tuple("0123456789")
+    with np.load(real_data / "mnist.npz") as archive:
+        np.testing.assert_allclose(dataset.test.x[:100], archive["x_test"][:100] / 255, rtol=1e-6)
+        np.testing.assert_array_equal(dataset.test.y, archive["y_test"])
+        shares = np.bincount(archive["y_train"]) / 60000
+    np.testing.assert_allclose(np.bincount(dataset.train.y) / 48000, shares, atol=1e-4)
+
+
+def test_california_housing_is_ready_for_regression(real_data):
+    hparams = HParams(data=str(real_data / "california_housing.csv"), target="median_house_value")
+    dataset = data.load(hparams, "regression")
+    examples = [len(dataset.train), len(dataset.validation), len(dataset.test)]
+    assert examples == [13209, 3303, 4128]
+    assert np.isfinite(dataset.train.x).all()
+    assert dataset.input_shape == (8 + 1 + 5,)  # eight numbers, unseen, five kinds of places
+    numbers, places = dataset.train.x[:, :8].astype(np.float64), dataset.train.x[:, 8:]
+    np.testing.assert_allclose(numbers.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(numbers.std(axis=0), 1, atol=1e-4)
+    np.testing.assert_array_equal(places.sum(axis=1), 1)
+
+
+def test_boston_housing_and_spambase_are_ready_for_their_tasks(real_data):
+    boston = data.load(HParams(data=str(real_data / "boston_housing.csv")), "regression")
+    assert [len(boston.train), len(boston.validation), len(boston.test)] == [323, 81, 102]
+    assert boston.input_shape == (13,)
+    spam = data.load(HParams(data=str(real_data / "spambase.csv")), "classification")
+    assert [len(spam.train), len(spam.validation), len(spam.test)] == [2944, 736, 921]
+    assert spam.class_names == ("0", "1")
+    assert np.concatenate([spam.train.y, spam.validation.y, spam.test.y]).sum() == 1813  # spam mails in the set
+
+
+@pytest.mark.parametrize(
+    ("file", "target", "task", "says"),
+    [
+        ("spambase.csv", None, "regression", "the target looks like 2 classes"),
+        ("boston_housing.csv", None, "classification", "the target holds fractions"),
+        ("california_housing.csv", None, "regression", "the target holds text"),
+        ("california_housing.csv", "median_house_value", "classification", "distinct values; this recipe predicts"),
+        ("mnist.npz", None, "regression", "the target looks like 10 classes"),
+        ("sms_spam.tsv", "ham", "classification", "the text column 'Go until jurong point.* distinct values"),
+    ],
+)
+def test_a_real_file_for_the_other_task_is_refused_in_one_line(real_data, file, target, task, says):
+    with pytest.raises(UsageError, match=says) as error:
+        data.load(HParams(data=str(real_data / file), target=target), task)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,121 @@
+"""The shape of the house: which way imports point, that no side cheats, that every file has its twin and its test."""
+
+import ast
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from recipes.commands import catalog
+
+ROOT = Path(__file__).parents[1]
+PAIRS = catalog.pairs()
+FIT_CALLS = {
+    "compile",
+    "fit",
+    "evaluate",
+    "train_on_batch",
+    "test_on_batch",
+    "compute_loss",
+    "compute_metrics",
+    "train_step",
+    "test_step",
+}
+
+
+def imports(path):
+    """The modules that a file imports, without those of the `if __name__` block at its top."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = set()
+    for node in tree.body:
+        if isinstance(node, ast.If):
+            continue
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.Import):
+                found |= {alias.name for alias in inner.names}
+            elif isinstance(inner, ast.ImportFrom):
+                assert not inner.level, f"{path}: relative import"
+                found |= {f"{inner.module}.{alias.name}" for alias in inner.names}
+    return {name for name in found if name.split(".")[0] in ("recipes", "custom_loops")}
+
+
+def attribute_calls(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return {(ast.unparse(call.value), call.attr) for call in calls if isinstance(call, ast.Attribute)}
+
+
+def test_every_recipe_has_its_twin_and_every_loop_its_recipe():
+    twins = {path.relative_to(ROOT / "custom_loops") for path in (ROOT / "custom_loops").glob("*/*.py")}
+    recipes = {Path(pair.topic) / f"{pair.name}.py" for pair in PAIRS.values()}
+    assert {path for path in twins if path.name != "__init__.py"} == recipes
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_imports_of_a_pair_point_one_way(name):
+    pair = PAIRS[name]
+    own = f"recipes.{pair.topic}.{name}."
+    assert all(module.startswith("recipes.shared.") for module in imports(pair.fit.path))
+    for module in imports(pair.custom_loop.path):
+        assert module.startswith(("recipes.shared.", own)) or module == "custom_loops.loop"
+
+
+def test_imports_of_the_shared_code_point_one_way():
+    for path in (ROOT / "recipes" / "shared").glob("*.py"):
+        assert all(module.startswith("recipes.shared.") for module in imports(path)), path
+    assert all(module.startswith("recipes.shared.") for module in imports(ROOT / "custom_loops" / "loop.py"))
+    commands = [path for path in (ROOT / "recipes" / "commands").glob("*.py") if path.name != "catalog.py"]
+    for path in commands:
+        assert "custom_loops" not in path.read_text(encoding="utf-8").replace("custom_loops/", ""), path
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_custom_loop_does_not_call_what_it_replaces(name):
+    calls = attribute_calls(PAIRS[name].custom_loop.path)
+    cheats = {(value, call) for value, call in calls if call in FIT_CALLS and value != "loop"}
+    assert not cheats
+
+
+def test_the_driver_does_not_call_what_it_replaces():
+    calls = attribute_calls(ROOT / "custom_loops" / "loop.py")
+    assert not {call for _, call in calls if call in FIT_CALLS}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_recipe_trains_by_fit_alone(name):
+    calls = attribute_calls(PAIRS[name].fit.path)
+    assert ("model", "fit") in calls
+    assert ("tf", "GradientTape") not in calls
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_both_files_open_with_the_same_lesson_and_a_measured_result(name):
+    fit, loop = PAIRS[name].fit, PAIRS[name].custom_loop
+    assert fit.title == loop.title
+    assert f"recipes fit {name}" in fit.docstring
+    assert f"recipes loop {name}" in loop.docstring
+    for source in (fit, loop):
+        assert "Measured" in source.docstring
+        assert "TensorFlow 2.21" in source.docstring
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_every_pair_has_a_test_of_its_claim(name):
+    assert (ROOT / "tests" / "custom_loops" / PAIRS[name].topic / f"test_{name}.py").is_file()
+
+
+def test_every_source_file_of_the_machinery_has_its_test():
+    sources = [*(ROOT / "recipes/shared").glob("*.py"), *(ROOT / "recipes/commands").glob("*.py")]
+    for source in sources:
+        test = ROOT / "tests" / source.relative_to(ROOT).parent / f"test_{source.name}"
+        assert source.name in ("__init__.py", "errors.py") or test.is_file(), source
+
+
+def test_no_file_names_a_machine_or_a_package_index():
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    for name in files:
+        if not name.endswith((".png", "test_house.py")):
+            text = (ROOT / name).read_text(encoding="utf-8")
+            assert "/root/" not in text, name
+            assert "pypi.org" not in text, name
+            assert not name.endswith(".lock"), name
