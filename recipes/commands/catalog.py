@@ -105,9 +105,16 @@ class Source:
         return len(code)
 
     def require_train(self) -> None:
-        """Raise a UsageError unless the file has a function `train`, its own or imported."""
-        own = any(isinstance(node, ast.FunctionDef) and node.name == "train" for node in self.tree.body)
-        if not own and self._origin("train") is None:
+        """Raise a UsageError if nothing in the file is called `train`."""
+        names: set[str | None] = set()
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.FunctionDef):
+                names.add(node.name)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                names.add(node.id)
+            elif isinstance(node, ast.alias):
+                names.add(node.asname or node.name)
+        if "train" not in names:
             raise UsageError(f"{self.path} has no function train(hparams, run)")
 
     def _read_hparams(self) -> tuple[dict[str, Field], dict[str, str]]:
@@ -128,8 +135,10 @@ class Source:
                         if ast.unparse(item.annotation).startswith("ClassVar"):
                             unused |= default if name == "unused" else {}
                             continue
-                        comment = lines[(item.end_lineno or item.lineno) - 1][item.end_col_offset or 0 :]
-                        fields[name] = Field(name, ast.unparse(item.annotation), default, comment.strip(" #"))
+                        comment = lines[(item.end_lineno or item.lineno) - 1][item.end_col_offset or 0 :].strip(" #")
+                        if not comment and name in fields:
+                            comment = fields[name].help  # only the default is new
+                        fields[name] = Field(name, ast.unparse(item.annotation), default, comment)
                 return fields, unused
         source = self._origin("HParams")
         return source._read_hparams() if source is not None else shared_hparams()._read_hparams()

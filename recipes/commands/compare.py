@@ -66,9 +66,8 @@ def main(args: list[str]) -> int:
         raise UsageError("say what to compare: recipes compare NAME, --all, FIT.py LOOP.py, or two run folders")
     if names and every:
         raise UsageError("give names or --all, not both")
-    folders = [Path(name) for name in names]
-    if any(folder.is_dir() and folder.name not in catalog.pairs() for folder in folders):
-        return _compare_finished(folders, rest)
+    if any(Path(name).is_dir() and name not in catalog.pairs() for name in names):
+        return _compare_finished([Path(name) for name in names], rest)
 
     subjects = _subjects(names)
     rest = [arg for arg in rest if arg != "--all"]
@@ -91,16 +90,18 @@ def main(args: list[str]) -> int:
             raise UsageError(f"--json {path} is a folder; name a file")
         side.require_writable(path.parent, f"file than --json {path}")
 
-    results = []
-    for subject, folder, (hparams, _) in zip(subjects, folders, parsed, strict=True):
-        results.append(_compare_subject(subject, folder, hparams, command))
-        report.show(results[-1])
+    results: list[report.Result] = []
+    try:
+        for subject, folder, (hparams, _) in zip(subjects, folders, parsed, strict=True):
+            results.append(_compare_subject(subject, folder, hparams, command))
+            report.show(results[-1])
+    finally:  # what the first pairs gave is not lost when a later one stops
+        if path is not None and results:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path.absolute(), [result.to_json() for result in results])
     if len(results) > 1:
         report.summarise(results)
     report.show_next_steps(results, subjects[0].files, side.logs_flag(parsed[0][1].logs))
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path.absolute(), [result.to_json() for result in results])
     return 0 if all(result.holds for result in results) else 1
 
 

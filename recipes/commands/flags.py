@@ -15,6 +15,7 @@ from recipes.shared.errors import UsageError
 
 Options = TypeVar("Options")
 TYPES = {"int": int, "float": float, "str": str, "bool": bool, "Literal": Literal, "tuple": tuple}
+KINDS = {"INT": "a whole number", "FLOAT": "a number"}
 
 
 def split_names(args: list[str]) -> tuple[list[str], list[str]]:
@@ -96,6 +97,17 @@ def _explain(event: tyro_errors.ParseErrorEvent, args: list[str], known: set[str
         return f"{flag} is {event.value!r}; it must be one of {', '.join(event.choices)}"
     if isinstance(event, tyro_errors.BadValue):
         return f"{event.argument.lowered.name_or_flags[0]} needs a value; {help_hint}"
-    message = " ".join(str(getattr(event, "message", event)).split())
     argument = getattr(event, "argument", None)
-    return f"{argument.lowered.name_or_flags[0]}: {message}" if argument else f"{message}; {help_hint}"
+    if argument is not None:
+        flag = argument.lowered.name_or_flags[0]
+        kind = (argument.lowered.metavar or "").removeprefix("{None}|")
+        return f"{flag} is {_given(args, flag)!r}; it must be {KINDS.get(kind, kind)}; {help_hint}"
+    message = " ".join(str(getattr(event, "message", event)).split())
+    return f"{message}; {help_hint}"
+
+
+def _given(args: list[str], flag: str) -> str:
+    """Return the value that `args` give `flag`, as --flag value or --flag=value; the last one counts."""
+    values = [after for arg, after in zip(args, [*args[1:], ""], strict=True) if arg.replace("_", "-") == flag]
+    values += [arg.partition("=")[2] for arg in args if arg.partition("=")[0].replace("_", "-") == flag and "=" in arg]
+    return values[-1] if values else ""

@@ -124,6 +124,8 @@ def train(job: Job) -> dict[str, float]:
     from recipes.shared.run import Run
 
     module = catalog.load(Path(job.path))
+    if not callable(getattr(module, "train", None)):
+        raise UsageError(f"{job.path} has no function train(hparams, run)")
     hparams_class = getattr(module, "HParams", HParams)
     known = {field.name for field in fields(hparams_class)}
     hparams = hparams_class(**{name: value for name, value in job.hparams.items() if name in known})

@@ -34,7 +34,7 @@ class HParams(hparams.HParams):
         "jit_compile": "its step is too small to gain from a compiler",
     }
 
-    data: str = "make_regression"  # an embedded set, a keras.datasets name, or the path of an .npz, .csv or .tsv file
+    data: str = "make_regression"
     learning_rate: float = 0.1  # step size; the error shrinks by 1 - 2 * 0.1 a step where the input is standardised
     epochs: int = 100  # updates
 

@@ -26,10 +26,10 @@ from recipes.shared.run import Run
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
-    data: str = "diabetes"  # an embedded set, a keras.datasets name, or the path of an .npz, .csv or .tsv file
+    data: str = "diabetes"
     learning_rate: float = 0.1  # a: step size along the moving average
     momentum: float = 0.9  # g: share of the old average in the new one
-    epochs: int = 50  # passes over the training data
+    epochs: int = 50
     jit_compile: bool = False  # the step is too small for XLA to pay
 
     def __post_init__(self) -> None:

@@ -99,7 +99,10 @@ def _read_npz(path: Path) -> Raw:
     except FileNotFoundError:
         raise UsageError(f"no file {path}") from None
     except Exception as error:  # damaged bytes end in errors of zipfile, zlib, tokenize and NumPy's header parser
-        raise UsageError(f"cannot read {path} as an .npz of plain arrays: {' '.join(str(error).split())}") from error
+        reason = "it is no archive of plain arrays" if "pickle" in str(error) else " ".join(str(error).split())
+        raise UsageError(
+            f"cannot read {path}: {reason}; an .npz is written by np.savez, and never unpickled"
+        ) from error
 
     for name in ("x_train", "y_train"):
         if name not in arrays:

@@ -27,11 +27,11 @@ from recipes.shared.run import Run
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
-    data: str = "diabetes"  # an embedded set, a keras.datasets name, or the path of an .npz, .csv or .tsv file
-    learning_rate: float = 0.2  # step size at the start
-    momentum: float = 0.9  # share of the last step that is kept in the next
-    batch_size: int = 141  # half of the 282 training rows: no batch is short, and so none of its examples weighs more
-    epochs: int = 600  # passes over the training data: many, because some of the ten features are nearly collinear
+    data: str = "diabetes"
+    learning_rate: float = 0.01  # step size at the start
+    momentum: float = 0.98  # share of the last step that is kept in the next
+    batch_size: int = 47  # a sixth of the 282 training rows: no batch is short, and so none of its examples weighs more
+    epochs: int = 500  # passes over the training data: many, because some of the ten features are nearly collinear
     jit_compile: bool = False  # the step is too small for XLA to pay
 
     def __post_init__(self) -> None:

@@ -27,11 +27,11 @@ from recipes.shared.run import Run
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
-    data: str = "breast_cancer"  # an embedded set, a keras.datasets name, or the path of an .npz, .csv or .tsv file
+    data: str = "breast_cancer"
     C: float = 1.0  # cost of a margin violation, as in scikit-learn: a larger C penalises the weights less
     learning_rate: float = 0.3  # step size at the start
     momentum: float = 0.9  # share of the last step that is kept in the next
-    epochs: int = 200  # passes over the training data
+    epochs: int = 200
     jit_compile: bool = False  # the step is too small for XLA to pay
 
     def __post_init__(self) -> None:

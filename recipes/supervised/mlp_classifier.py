@@ -23,7 +23,7 @@ from recipes.shared.run import Run
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
-    data: str = "digits"  # an embedded set, a keras.datasets name, or the path of an .npz, .csv or .tsv file
+    data: str = "digits"
     hidden_units: int = 64  # width of each of the two hidden layers
 
     def __post_init__(self) -> None:

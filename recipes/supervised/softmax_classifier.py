@@ -26,10 +26,10 @@ from recipes.shared.run import Run
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
-    data: str = "digits"  # an embedded set, a keras.datasets name, or the path of an .npz, .csv or .tsv file
+    data: str = "digits"
     hidden_units: int = 10  # width of the hidden layer
     learning_rate: float = 0.01  # step size of plain gradient descent
-    epochs: int = 100  # passes over the training data
+    epochs: int = 100
 
     def __post_init__(self) -> None:
         super().__post_init__()

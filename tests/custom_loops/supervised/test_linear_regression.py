@@ -26,7 +26,7 @@ def test_the_default_run_recovers_the_coefficient_vector(train, least_squares, s
 
 
 def test_a_slower_run_recovers_every_single_coefficient(train, least_squares):
-    run = train("linear_regression", "custom_loop", epochs=2000, learning_rate=0.02, momentum=0.95)
+    run = train("linear_regression", "custom_loop", batch_size=141, epochs=2000, learning_rate=0.02, momentum=0.95)
     np.testing.assert_allclose(coefficients(run)[0], least_squares.coef_, rtol=1e-3)
 
 

@@ -108,7 +108,8 @@ def test_a_taken_port_is_refused_and_another_one_suggested(logs, executed, capsy
         (["--port", "many"], "--port"),
         (["--prot", "1"], "did you mean --port?"),
         (["a_recipe", "another"], "takes one recipe"),
-        (["third"], "no runs in"),
+        (["third"], "no recipe named 'third'"),
+        (["linear_svm"], "make one with `recipes compare linear_svm`"),
     ],
 )
 def test_a_mistake_is_refused_in_one_line(args, answer, logs, executed, capsys):

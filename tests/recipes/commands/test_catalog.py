@@ -171,6 +171,12 @@ def test_inherited_fields_are_found_however_the_base_is_imported(imports, tmp_pa
     assert source.fields["extra"] == catalog.Field("extra", "float", -1.5, "")
 
 
+def test_a_field_that_changes_only_the_default_keeps_the_help_of_its_base(tmp_path):
+    text = "from recipes.shared import hparams\nclass HParams(hparams.HParams):\n    epochs: int = 3\n"
+    source = source_of(tmp_path, text)
+    assert source.fields["epochs"] == catalog.Field("epochs", "int", 3, "passes over the training data")
+
+
 def test_a_users_loop_has_the_fields_of_the_twin_that_it_imports_them_from(tmp_path):
     fit = source_of(tmp_path, "class HParams:\n    penalty: float = 0.5  # mine\n", "fit.py")
     loop = source_of(tmp_path, "from fit import HParams\n", "loop.py")

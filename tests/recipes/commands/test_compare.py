@@ -282,6 +282,13 @@ def test_two_finished_runs_that_differ_show_where_and_exit_with_1(finished, caps
     assert main(["compare", "mine", "mine"]) == 0
 
 
+def test_a_finished_run_may_be_named_like_a_recipe(finished, capsys):
+    finished.rename("momentum").parent.joinpath("runs").mkdir()
+    Path("momentum").rename("runs/momentum")
+    assert main(["compare", "runs/momentum"]) == 0
+    assert "IDENTICAL" in capsys.readouterr().out
+
+
 def test_other_hyper_parameters_of_finished_runs_are_named(finished, capsys):
     config = json.loads((finished / "fit" / "config.json").read_text())
     config["hparams"]["seed"] = 5
@@ -504,7 +511,9 @@ def test_the_hints_for_a_users_own_pair_are_commands_that_work(subjects, tmp_pat
     (tmp_path / "fit.py").write_text(FIT, encoding="utf-8")
     (tmp_path / "loop.py").write_text(LOOP, encoding="utf-8")
     main(["compare", "fit.py", "loop.py"])
-    assert "recipes diff fit-loop" not in capsys.readouterr().out  # diff knows our own pairs alone
+    hint = next(line for line in capsys.readouterr().out.splitlines() if "recipes diff " in line)
+    assert main(["diff", *hint.partition("recipes diff ")[2].split()]) == 0
+    assert "GradientTape" in capsys.readouterr().out
 
 
 def test_the_hints_for_runs_elsewhere_say_where(subjects, capsys):

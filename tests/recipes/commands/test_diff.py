@@ -8,9 +8,6 @@ import pytest
 from recipes.__main__ import main
 from recipes.commands import catalog
 
-PAIR = catalog.find("mlp_classifier")
-LEFT, RIGHT = (source.path.read_text(encoding="utf-8").splitlines() for source in (PAIR.fit, PAIR.custom_loop))
-
 
 def test_both_files_are_printed_whole_and_side_by_side(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")  # wide enough for no line to be folded
@@ -18,13 +15,18 @@ def test_both_files_are_printed_whole_and_side_by_side(capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     header = next(line for line in lines if "recipes/supervised/mlp_classifier.py" in line)
     middle = header.index("custom_loops/supervised/mlp_classifier.py") - 6
-    for source, halves in ((LEFT, [line[:middle] for line in lines]), (RIGHT, [line[middle:] for line in lines])):
+    pair = catalog.find("mlp_classifier")
+    for source, halves in (
+        (pair.fit, [line[:middle] for line in lines]),
+        (pair.custom_loop, [line[middle:] for line in lines]),
+    ):
         printed = {}
         for half in halves:
             number, _, text = half.strip().partition(" ")
             if number.isdigit():
                 printed[int(number)] = text.strip()
-        assert printed == {number: line.strip() for number, line in enumerate(source, start=1)}
+        written = source.path.read_text(encoding="utf-8").splitlines()
+        assert printed == {number: line.strip() for number, line in enumerate(written, start=1)}
 
 
 def test_equal_lines_stand_in_the_same_row_and_other_lines_do_not(capsys, monkeypatch):
@@ -33,7 +35,7 @@ def test_equal_lines_stand_in_the_same_row_and_other_lines_do_not(capsys, monkey
     lines = capsys.readouterr().out.splitlines()
     assert any(line.count("dataset = load_data(hparams)") == 2 for line in lines)
     assert sum("GradientTape" in line for line in lines) == 1
-    assert not any("model.fit(" in line and "loop.train(" in line and line.count("model.fit(") == 2 for line in lines)
+    assert sum("model.fit(" in line for line in lines) == 1
 
 
 def test_lines_that_differ_are_coloured_and_equal_ones_are_not(capsys, monkeypatch):
@@ -79,6 +81,27 @@ def test_a_terminal_size_that_is_no_number_does_no_harm(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "wide")
     assert main(["diff", "mlp_classifier"]) == 0
     assert "GradientTape" in capsys.readouterr().out
+
+
+def test_two_files_of_the_users_own_are_shown_side_by_side(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fit[1].py").write_text("same = 1\nmodel.fit()\n", encoding="utf-8")
+    (tmp_path / "loop.py").write_text("same = 1\nloop()\n", encoding="utf-8")
+    assert main(["diff", "fit[1].py", "loop.py"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["fit[1].py", "loop.py"] in rows
+    assert ["1", "same", "=", "1", "1", "same", "=", "1"] in rows
+    assert ["2", "model.fit()", "2", "loop()"] in rows
+
+
+@pytest.mark.parametrize("args", [["nothing.py", "nothing.py"], ["x.py"], ["x.py", "mlp_classifier"], ["x.py"] * 3])
+def test_anything_but_two_readable_files_is_refused_in_one_line(args, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.py").touch()
+    assert main(["diff", *args]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("args", [[], ["mlp_classifier", "linear_svm"], ["--nme"], ["nothing_like_it_at_all"]])

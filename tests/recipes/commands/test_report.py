@@ -179,10 +179,15 @@ def test_the_summary_has_a_line_for_every_pair(result, capsys):
 
 
 def test_the_next_steps_point_to_the_explanation_only_where_results_differ(result, capsys):
-    report.show_next_steps([result()])
-    assert "why-results-differ" not in capsys.readouterr().out
-    report.show_next_steps([result(), result(FAR)])
+    report.show_next_steps([result()], "mlp_classifier", "")
     out = capsys.readouterr().out
+    assert "why-results-differ" not in out
+    assert "recipes board mlp_classifier\n" in out
+    assert "recipes diff mlp_classifier\n" in out
+    report.show_next_steps([result(), result(FAR)], "a.py b.py", " --logs x")
+    out = capsys.readouterr().out
+    assert "recipes board --logs x\n" in out
+    assert "recipes diff a.py b.py\n" in out
     assert "why-results-differ" in out
     assert out.count(str(FOLDER)) == 2
 

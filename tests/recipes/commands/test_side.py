@@ -338,6 +338,15 @@ def test_a_users_file_without_train_is_refused(lines, refused, cwd, monkeypatch)
     assert "without_train.py has no function train(hparams, run)" in message
 
 
+@pytest.mark.parametrize(
+    "line", ["train = partial(dict.update, {})", "from json import dumps as train", "if True:\n    def train(*_): pass"]
+)
+def test_train_may_be_anything_that_can_be_called(line, cwd, monkeypatch):
+    (cwd / "own_train.py").write_text(f"from functools import partial\n{line}\n")
+    monkeypatch.setattr(side, "train", lambda job: {"loss": 1.0})
+    assert main(["fit", "own_train.py"]) == 0
+
+
 def test_a_users_file_that_never_finishes_its_run_is_told_so(refused, cwd, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     (cwd / "unfinished.py").write_text("def train(hparams, run): pass\n")
@@ -370,6 +379,11 @@ def test_the_hint_at_the_end_finds_the_run_that_was_just_made_elsewhere(cwd, mon
     assert "--logs elsewhere" in hint
 
 
+@pytest.mark.parametrize(("logs", "flag"), [("logs", ""), ("elsewhere", " --logs elsewhere"), ("a b", " --logs 'a b'")])
+def test_a_hint_names_the_logs_folder_only_where_it_is_not_the_default(logs, flag):
+    assert side.logs_flag(Path(logs)) == flag
+
+
 def test_a_run_without_a_name_is_named_after_the_time_and_is_new(monkeypatch):
     folder = side.run_folder(Path("logs"), "x", None)
     assert folder.parts[:2] == ("logs", "x")
@@ -389,7 +403,7 @@ def test_a_name_resolves_to_the_file_of_the_side(cwd):
     pair = catalog.find("mlp_classifier")
     assert side.resolve("mlp_classifier", "fit") == ("mlp_classifier", pair.fit)
     assert side.resolve("mlp_classifier", "custom_loop") == ("mlp_classifier", pair.custom_loop)
-    (cwd / "own.py").touch()
+    (cwd / "own.py").write_text("def train(hparams, run): ...\n")
     assert side.resolve("own.py", "fit") == ("own", catalog.Source(Path("own.py")))
 
 

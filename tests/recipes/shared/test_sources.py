@@ -144,7 +144,7 @@ def test_an_npz_may_have_no_test_part(npz):
         ({"x_train": X, "y_train": Y, "x_test": np.where(X == 5, np.inf, X), "y_test": Y}, "x_test has NaN"),
         ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y[:1]}, "x_test has 4 examples, y_test 1"),
         ({"x_train": X, "y_train": Y, "x_test": X[:0], "y_test": Y[:0]}, "x_test is empty"),
-        ({"x_train": X, "y_train": np.array([{}] * 4, dtype=object)}, "cannot read .* as an .npz of plain arrays"),
+        ({"x_train": X, "y_train": np.array([{}] * 4, dtype=object)}, "no archive of plain arrays"),
     ],
 )
 def test_an_npz_that_cannot_be_used_is_refused_in_one_line(npz, arrays, says):

@@ -1,0 +1,78 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from recipes.shared import runtime
+
+
+def run(code):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "KERAS_"))}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+
+
+def test_configure_is_silent_and_turns_constant_folding_off_for_good():
+    code = """
+from recipes.shared import runtime
+runtime.configure()
+import keras, tensorflow as tf
+print(tf.config.optimizer.get_experimental_options()["constant_folding"], keras.backend.backend())
+"""
+    process = run(code)
+    assert process.returncode == 0
+    assert process.stdout.strip() == "False tensorflow"
+    assert process.stderr == ""
+
+
+def test_a_library_user_who_did_not_configure_is_told_in_one_line():
+    code = """
+from recipes.shared.hparams import HParams
+from recipes.shared.run import Run
+try:
+    Run("never", HParams())
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    assert run(code).stdout.startswith("UsageError constant folding is on")
+
+
+def test_this_process_is_configured():
+    runtime.require_configured()
+
+
+def test_what_a_failed_import_says_is_not_swallowed(capfd):
+    def fail():
+        os.write(2, b"the reason\n")
+        raise ImportError
+
+    with pytest.raises(ImportError), runtime._quiet_import():
+        fail()
+    assert "the reason" in capfd.readouterr().err
+
+
+def test_a_successful_import_is_quiet_and_stderr_works_again_afterwards(capfd):
+    with runtime._quiet_import():
+        os.write(2, b"noise\n")
+    os.write(2, b"news\n")
+    assert capfd.readouterr().err == "news\n"
+
+
+def test_the_description_names_versions_and_hardware():
+    import keras
+    import tensorflow as tf
+
+    description = runtime.describe()
+    json.dumps(description)
+    assert description["versions"]["tensorflow"] == tf.__version__
+    assert description["versions"]["keras"] == keras.__version__
+    assert description["hardware"]["cores"] == os.cpu_count()
+    assert description["hardware"]["processor"]
+
+
+def test_peak_memory_grows_with_an_allocation():
+    before = runtime.peak_memory_mib()
+    held = bytearray(os.urandom(1)) * (int(before) + 300) * 2**20
+    assert runtime.peak_memory_mib() - before > 200
+    del held
