@@ -31,7 +31,7 @@ parity: .venv/.installed-test
 
 # Steps per second of both sides on MNIST: make speed DATA=path/to/mnist.npz
 speed: .venv/.installed
-	$(BIN)/python tests/speed.py $(or $(DATA),mnist)
+	$(BIN)/python -m tests.speed $(or $(DATA),mnist)
 
 screenshots: .venv/.installed-test
 	$(BIN)/python -m pytest tests/test_screenshots.py --screenshots docs/images

@@ -1,6 +1,6 @@
 """Steps per second on an MLP 784-64-64-10 at batch size 32: fit as it comes, fit at its best, and the custom loop.
 
-    python tests/speed.py path/to/mnist.npz [rounds]        or: make speed DATA=path/to/mnist.npz
+    python -m tests.speed path/to/mnist.npz [rounds]        or: make speed DATA=path/to/mnist.npz
 
 Each contestant trains in a process of its own, in turn (A B C A B C ...), and reports the median epoch after its first.
 Weights must be identical, or the numbers mean nothing.

@@ -1,6 +1,6 @@
 """Proof that the parity check can fail: one mistake at a time in the custom loop, each of which must be caught.
 
-`python tests/test_mutations.py` prints the table of docs/why-results-differ.md.
+`python -m tests.test_mutations` prints the table of docs/why-results-differ.md.
 """
 
 from pathlib import Path

@@ -9,6 +9,10 @@ over the classes. With two classes the two hyperplanes are mirror images.
 This side gives the model to `model.fit`; its twin in `custom_loops` writes out the training and the test step.
 
     recipes fit linear_svm
+
+Measured on the test part of breast_cancer, seed 0: accuracy 0.974, as `SVC`; objective within 1 % of it on seeds 0 to
+2; both sides end with the same bytes; a steady epoch takes 26 ms by fit, 5.2 ms by the loop (TensorFlow 2.21, Keras
+3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
 """
 
 if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
