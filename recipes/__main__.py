@@ -23,7 +23,7 @@ VERBS = ("list", "fit", "loop", "compare", "diff", "board")
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 well, 1 a run diverged or parity does not hold, 2 bad usage."""
+    """Run the command and return its exit code: 0 well, 1 a run diverged or parity fails, 2 bad usage, 130 Ctrl-C."""
     args = sys.argv[1:] if args is None else args
     if not args or args[0] in ("-h", "--help"):
         print(USAGE)
@@ -36,6 +36,9 @@ def main(args: list[str] | None = None) -> int:
     except TrainingDiverged as error:
         print(f"recipes: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nrecipes: interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stderr.close()
         return 0

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import signal
 import sys
 import time
 from dataclasses import asdict, dataclass, field, fields
@@ -130,12 +131,16 @@ def train(job: Job) -> dict[str, float]:
     known = {field.name for field in fields(hparams_class)}
     hparams = hparams_class(**{name: value for name, value in job.hparams.items() if name in known})
     run = Run(Path(job.folder), hparams, job.verbose, job.about)
+    # SIGTERM would end the process without `finally`, and lose what the callbacks still hold.
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         module.train(hparams, run)
     except KeyboardInterrupt:
-        raise SystemExit(f"interrupted; what was done is in {job.folder}") from None
+        print(f"\ninterrupted; what was done is in {job.folder}", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
     finally:
         run.close()
+        signal.signal(signal.SIGTERM, previous)
     if not run.metrics and not run.children:
         raise UsageError(f"{job.path}: train(hparams, run) never called run.finish(model, dataset, metrics)")
     return run.metrics

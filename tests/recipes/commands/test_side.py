@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -419,3 +421,26 @@ def test_hyper_parameters_that_only_the_twin_knows_are_left_out(cwd, monkeypatch
     (cwd / "knows_less.py").write_text("def train(hparams, run):\n    run.metrics = {'loss': hparams.epochs}\n")
     job = side.Job("knows_less.py", "logs/x", {"epochs": 3, "penalty": 0.5})
     assert side.train(job) == {"loss": 3}
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_keeps_what_it_has_done(cwd, stop):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    command = [sys.executable, "-m", "recipes", "loop", "mlp_classifier", "--epochs", "100000", "--run", "stopped"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    folder = cwd / "logs" / "mlp_classifier" / "stopped" / "custom_loop"
+    deadline = time.monotonic() + 60
+    while not (folder / "history.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(0.5)  # some epochs that history.json does not have yet
+    process.send_signal(stop)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 128 + stop
+    assert "Traceback" not in error
+    epochs = len(json.loads((folder / "history.json").read_text())["loss"])
+    accumulator = EventAccumulator(str(folder / "train")).Reload()
+    assert epochs > 1
+    assert accumulator.Scalars("epoch_loss")[-1].step >= 36 * epochs
+    assert accumulator.Scalars("batch_loss")[-1].step >= 36 * epochs
+    assert not list(folder.glob(".writing-*"))
