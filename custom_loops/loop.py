@@ -7,8 +7,8 @@ A chunk takes one of two forms:
 - nested: a plain graph loop that calls one (XLA-)compiled step. It is fit's own shape, and gave fit's bits wherever it
   was tried.
 - one program: the loop itself inside XLA, up to twice as fast. XLA fuses across the step's border, so the bits are
-  fit's for some models (dense layers) and not for others (convolutions, linear models); a pair asks for it only where
-  the parity tests prove it. Chunks of fewer than 8 steps and the short last batch stay nested.
+  fit's for some models and not for others (convolutions, linear models, one hidden unit before a softmax); a pair asks
+  for it only where the parity tests prove it. Chunks of fewer than 8 steps and the short last batch stay nested.
 """
 
 import contextlib
@@ -83,12 +83,14 @@ def train(
         verbose=verbose,
         epochs=epochs,
         steps=steps,
+        jit_compile=jit_compile,
     )
     model.stop_training = False
     logs: dict[str, float] = {}
     with _explain_missing_compile():
         hooks.on_train_begin()
-        for epoch in range(epochs):
+        # fit: BackupAndRestore says through this private attribute where a run that was cut off goes on
+        for epoch in range(getattr(model, "_initial_epoch", None) or 0, epochs):
             _reset(metrics)
             hooks.on_epoch_begin(epoch)
             order = epoch_order(len(training), seed, epoch)

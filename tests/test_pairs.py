@@ -60,6 +60,23 @@ def test_both_sides_end_with_the_same_bytes(trained, name, jit_compile, fit_step
     assert result.identical, result.reasons
 
 
+SHAPES = list(itertools.product(["digits", "breast_cancer", "wine"], [1, 2, 64], [8, 16, 47]))
+
+
+@pytest.mark.parametrize(("data", "hidden_units", "batch_size"), SHAPES if SETTINGS is FULL else SHAPES[::10])
+def test_one_program_has_the_bits_of_fit_for_other_shapes_too(train, data, hidden_units, batch_size):
+    settings = {"data": data, "hidden_units": hidden_units, "batch_size": batch_size, "epochs": 4, "jit_compile": True}
+    fit = train("mlp_classifier", "fit", learning_rate=0.03, **settings)
+    loop = train("mlp_classifier", "custom_loop", learning_rate=0.03, **settings)
+    result = parity.compare(fit.folder, loop.folder)
+    assert result.identical, result.reasons
+
+
+def test_only_the_proven_pair_fuses_its_steps():
+    fused = [name for name, pair in PAIRS.items() if "one_program=True" in pair.custom_loop.text]
+    assert fused == ["mlp_classifier"]
+
+
 @pytest.mark.parametrize("name", TOLERANT)
 def test_hand_written_rules_stay_within_their_tolerance(train, name):
     fit, loop = train(name, "fit"), train(name, "custom_loop")
@@ -71,6 +88,17 @@ def test_only_the_listed_pairs_have_a_tolerance_and_no_larger_one():
     assert set(TOLERANT) <= set(WRITTEN_BY_HAND)
     assert all(TOLERANT[name] <= WRITTEN_BY_HAND[name] for name in TOLERANT)
     assert len(WRITTEN_BY_HAND) <= len(PAIRS) // 3
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [{"hidden_units": 1}, {"batch_size": 16}, {"learning_rate": 0.3}],
+    ids=["one hidden unit", "batch size 16", "learning rate 0.3"],
+)
+def test_softmax_is_identical_where_one_program_was_not(train, flags):
+    runs = [train("softmax_classifier", side, data="breast_cancer", epochs=5, **flags) for side in catalog.SIDES]
+    result = parity.compare(runs[0].folder, runs[1].folder)
+    assert result.identical, result.reasons
 
 
 def test_another_seed_gives_another_result(trained):

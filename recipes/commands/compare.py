@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +64,7 @@ def main(args: list[str]) -> int:
         if set(rest) & {"--help", "-h"}:
             print(USAGE)
             return 0
-        raise UsageError("say what to compare: recipes compare NAME, --all, FIT.py LOOP.py, or two run folders")
+        raise UsageError("say what to compare, before any flag: NAME, --all, FIT.py LOOP.py, or two run folders")
     if names and every:
         raise UsageError("give names or --all, not both")
     if any(Path(name).is_dir() and name not in catalog.pairs() for name in names):
@@ -73,9 +74,15 @@ def main(args: list[str]) -> int:
     rest = [arg for arg in rest if arg != "--all"]
     command = shlex.join(["recipes", "compare", *args])
     # Every flag of every recipe is checked before the first one trains.
-    parsed = [
-        flags.parse_hparams(subject.fit, Options, rest, f"recipes compare {subject.name}") for subject in subjects
-    ]
+    parsed = []
+    for subject in subjects:
+        # One recipe refuses a flag that it has no use for; several share the flags that each can use.
+        used = flags.without_unused(subject.fit, rest) if len(subjects) > 1 else rest
+        if used != rest:
+            print(
+                f"{subject.name} goes without {' '.join(arg for arg in rest if arg not in used)}: it has no use for it"
+            )
+        parsed.append(flags.parse_hparams(subject.fit, Options, used, f"recipes compare {subject.name}"))
     folders = [
         side.run_folder(options.logs, subject.name, options.run)
         for subject, (_, options) in zip(subjects, parsed, strict=True)
@@ -127,23 +134,38 @@ def _compare_subject(subject: Subject, folder: Path, hparams: dict[str, Any], co
         about = side.describe(subject.name, name, source, command)
         job = side.Job(str(source.path), str(folder / name), hparams, about)
         with report.status(f"{subject.name}: training the {name.replace('_', ' ')} side"):
-            process = subprocess.run(side.command(job), capture_output=True, text=True, check=False)
-        if process.returncode == 2:
-            raise UsageError(process.stderr.strip().splitlines()[-1])
-        if process.returncode != 0:
-            result.failures.append(f"{name.replace('_', ' ')}: {process.stderr.strip() or 'ended without a word'}")
+            code, output, error = _run(side.command(job))
+        if subject.name not in catalog.pairs():  # a user who prints wants to see it
+            print(output, end="")
+        if code == 2 and error:
+            raise UsageError(error.splitlines()[-1])
+        if code != 0:
+            result.failures.append(f"{name.replace('_', ' ')}: {error or f'ended without a word, exit code {code}'}")
         result.sides[name] = _read_side(folder / name, source)
     if all(result.sides.values()):
         result.parity = parity.compare(folder / "fit", folder / "custom_loop", subject.custom_loop.tolerance)
     return result
 
 
+def _run(command: list[str]) -> tuple[int, str, str]:
+    """Run `command` and return its exit code, output and errors. It does not outlive this process."""
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        output, error = process.communicate()
+    finally:
+        if process.poll() is None:
+            process.terminate()  # it writes down what it has done, and ends
+            process.wait()
+        signal.signal(signal.SIGTERM, previous)
+    return process.returncode, output, error.strip()
+
+
 def _read_side(folder: Path, source: catalog.Source) -> dict[str, Any]:
     """Return what a side reported, summed over its children; empty if it did not get that far."""
-    reports = [parity.read_json(path) for path in sorted(folder.rglob("report.json"))]
+    reports = [parity.read_json(path) for path in parity.finished_files(folder, "report.json")]
     if not reports:
         return {}
-    config = parity.read_json(next(folder.rglob("config.json")))
     return {
         "first_epoch_seconds": reports[0]["first_epoch_seconds"],
         "seconds_per_epoch": reports[0]["seconds_per_epoch"],
@@ -151,7 +173,7 @@ def _read_side(folder: Path, source: catalog.Source) -> dict[str, Any]:
         "peak_memory_mib": max(each["peak_memory_mib"] for each in reports),
         "metrics": reports[0]["metrics"],
         "steps_per_execution": reports[0]["steps_per_execution"],
-        "jit_compile": config["hparams"].get("jit_compile", False),
+        "jit_compile": reports[0]["jit_compile"],
         "lines_of_code": source.lines_of_code,
     }
 
@@ -166,7 +188,7 @@ def _compare_finished(folders: list[Path], rest: list[str]) -> int:
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"no folder {folder}")
-    configs = [parity.read_json(path) for folder in folders for path in folder.rglob("config.json")]
+    configs = [parity.read_json(path) for folder in folders for path in parity.finished_files(folder, "config.json")]
     tolerance = max((config.get("tolerance", 0.0) for config in configs), default=0.0)
     result = parity.compare(folders[0], folders[1], tolerance)
     report.show_finished(folders, result)

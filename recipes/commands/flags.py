@@ -63,6 +63,19 @@ def parse_hparams(source: Source, options: type[Options], args: list[str], prog:
     return values, options(**{field.name: getattr(flags, field.name) for field in own})
 
 
+def without_unused(source: Source, args: list[str]) -> list[str]:
+    """Return `args` without the flags that the recipe has no use for, and without their values."""
+    unused = {_flag(name) for name in source.unused} | {f"--no-{_flag(name)[2:]}" for name in source.unused}
+    kept: list[str] = []
+    dropping = False
+    for arg in args:
+        if arg.startswith("--"):
+            dropping = arg.partition("=")[0].replace("_", "-") in unused
+        if not dropping:
+            kept.append(arg)
+    return kept
+
+
 def _check(source: Source, values: dict[str, Any]) -> None:
     """Let the shared hyper-parameters check their own values, before any process is started."""
     from recipes.shared.hparams import HParams

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from recipes.shared import files
 from recipes.shared.errors import UsageError
 
 OPTIONAL = ("optimizer", "seeds")  # what a loop that writes its update rule by hand does not have
@@ -34,7 +35,8 @@ class Parity:
         tolerance: how far apart the sides may be; 0 demands the same values.
         weights_max_abs_diff: largest difference of any weight.
         history_max_abs_diff: largest difference of any logged value.
-        reasons: why `identical` is false, most telling first.
+        compared: which kinds of variables both sides have: weights, optimizer, seeds.
+        reasons: what differs: other hyper-parameters, then history, variables, final metrics.
         weights: every weight array that differs, by its largest difference, largest first.
         first_in_history: the first logged value that differs, in the order of epochs.
     """
@@ -44,6 +46,7 @@ class Parity:
     tolerance: float = 0.0
     weights_max_abs_diff: float = 0.0
     history_max_abs_diff: float = 0.0
+    compared: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     weights: list[Difference] = field(default_factory=list)
     first_in_history: Difference | None = None
@@ -71,6 +74,12 @@ def compare(fit: Path, custom_loop: Path, tolerance: float = 0.0) -> Parity:
     return parity
 
 
+def finished_files(folder: Path, name: str) -> list[Path]:
+    """Return every file called `name` below `folder`, leaving out what a killed process had not finished writing."""
+    paths = sorted(folder.rglob(name))
+    return [path for path in paths if not any(part.startswith(files.UNFINISHED) for part in path.parts)]
+
+
 def read_json(path: Path) -> Any:
     """Return what a run wrote to `path`.
 
@@ -84,7 +93,7 @@ def read_json(path: Path) -> Any:
 
 
 def _runs(folder: Path) -> set[str]:
-    found = {str(state.parent.relative_to(folder)) for state in folder.rglob("state.npz")}
+    found = {str(state.parent.relative_to(folder)) for state in finished_files(folder, "state.npz")}
     if not found:
         raise UsageError(f"{folder} holds no finished run: no state.npz in it")
     return found
@@ -108,7 +117,7 @@ def _compare_one(parity: Parity, fit: Path, custom_loop: Path, prefix: str) -> N
 def _compare_hparams(parity: Parity, fit: Path, custom_loop: Path, prefix: str) -> None:
     """Other hyper-parameters are a reason, not yet a difference."""
     a, b = (read_json(folder / "config.json")["hparams"] for folder in (fit, custom_loop))
-    for name in a.keys() & b.keys():
+    for name in sorted(a.keys() & b.keys()):
         if a[name] != b[name] and name != "steps_per_execution":
             parity.reasons.append(f"{prefix}{name} is {a[name]} on one side and {b[name]} on the other")
 
@@ -119,15 +128,16 @@ def _compare_history(parity: Parity, fit: Path, custom_loop: Path, prefix: str) 
         _fail(parity, f"{prefix}the history is empty")
     if a.keys() != b.keys():
         _fail(parity, f"{prefix}only one side logs {', '.join(sorted(a.keys() ^ b.keys()))}")
-    epochs = [max((len(values) for values in history.values()), default=0) for history in (a, b)]
-    if epochs[0] != epochs[1]:
-        _fail(parity, f"{prefix}{epochs[0]} epochs and {epochs[1]}")
-    for epoch in range(min(epochs)):
-        for name in (name for name in a if name in b and epoch < min(len(a[name]), len(b[name]))):
+    both = [name for name in a if name in b]
+    for name in both:
+        if len(a[name]) != len(b[name]):
+            _fail(parity, f"{prefix}{name} has {len(a[name])} epochs and {len(b[name])}")
+    for epoch in range(max((len(a[name]) for name in both), default=0)):
+        for name in (name for name in both if epoch < min(len(a[name]), len(b[name]))):
             x, y = a[name][epoch], b[name][epoch]
             if x is None or y is None:
                 _fail(parity, f"{prefix}{name} of epoch {epoch + 1} is not finite")
-            if _same(x, y):
+            if _same(x, y) or x is y:
                 continue
             difference = Difference(f"{prefix}{name} of epoch {epoch + 1}", x, y, _size(x, y))
             parity.history_max_abs_diff = max(parity.history_max_abs_diff, difference.size)
@@ -145,9 +155,14 @@ def _compare_states(parity: Parity, fit: Path, custom_loop: Path, prefix: str) -
     for kind in ("weights", *OPTIONAL):
         sides = [{name: array for name, array in state.items() if name.startswith(kind)} for state in states]
         if kind in OPTIONAL and bool(sides[0]) != bool(sides[1]):
+            # A rule written by hand keeps its own variables, and says so by a tolerance. Anyone else has to show them.
             parity.identical = False
-            parity.reasons.append(f"{prefix}only one side keeps {kind} variables: they are not compared")
+            parity.within_tolerance &= parity.tolerance > 0
+            hint = "; set model.optimizer, and they are" if kind == "optimizer" and parity.tolerance == 0 else ""
+            parity.reasons.append(f"{prefix}only one side keeps {kind} variables: they are not compared{hint}")
             continue
+        if sides[0] and kind not in parity.compared:
+            parity.compared.append(kind)
         if len(sides[0]) != len(sides[1]):
             _fail(parity, f"{prefix}{len(sides[0])} {kind} variables and {len(sides[1])}")
         for (name, a), b in zip(sides[0].items(), sides[1].values(), strict=False):

@@ -112,7 +112,9 @@ def show(result: Result) -> None:
     table.add_row("steady epoch", _seconds(fit["seconds_per_epoch"]), _seconds(loop["seconds_per_epoch"]) + faster)
     table.add_row("peak memory", *(f"{side['peak_memory_mib']:.0f} MiB" for side in (fit, loop)))
     table.add_row("steps per execution", *(str(side["steps_per_execution"]) for side in (fit, loop)))
-    table.add_row("XLA (jit_compile)", *("on" if side["jit_compile"] else "off" for side in (fit, loop)))
+    table.add_row(
+        "XLA (jit_compile)", *({True: "on", False: "off", None: "-"}[side["jit_compile"]] for side in (fit, loop))
+    )
     table.add_row("lines of code", *(str(side["lines_of_code"]) for side in (fit, loop)))
     console.print(table)
 
@@ -124,9 +126,9 @@ def explain(result: Result) -> str:
     parity = result.parity
     sizes = f"largest difference: weights {parity.weights_max_abs_diff:.3g}, history {parity.history_max_abs_diff:.3g}"
     if parity.identical:
-        return f"the same bytes: weights, optimizer, seeds, history, test metrics\n{sizes}"
+        return f"the same bytes: {', '.join(parity.compared)}, history, test metrics\n{sizes}"
     if parity.within_tolerance:
-        return f"{sizes}; at most {parity.tolerance:g} of each value is allowed" + _list(parity.reasons[:3])
+        return f"{sizes}; allowed: {parity.tolerance:g}, or that share of a larger value" + _list(parity.reasons[:3])
     return sizes + _list(parity.reasons[:6])
 
 

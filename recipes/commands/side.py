@@ -1,5 +1,6 @@
 """One side of a pair, trained: the verbs `fit` and `loop`, and what `compare` starts as a process for each side."""
 
+import errno
 import json
 import os
 import shlex
@@ -15,6 +16,8 @@ import tyro
 from recipes.commands import catalog, flags
 from recipes.shared.errors import TrainingDiverged, UsageError
 from recipes.shared.hparams import HParams
+
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,9 @@ def main(verb: str, args: list[str]) -> int:
             print(f"usage: recipes {verb} NAME [flags]\n")
             print(f"`recipes list` shows the names, `recipes {verb} NAME --help` the flags.")
             return 0
-        raise UsageError(f"say which recipe: recipes {verb} NAME [flags]; `recipes list` shows the names")
+        raise UsageError(
+            f"say which recipe, before any flag: recipes {verb} NAME [flags]; `recipes list` shows the names"
+        )
     side = {"fit": "fit", "loop": "custom_loop"}[verb]
     name, source = resolve(names[0], side)
     hparams, options = flags.parse_hparams(source, Options, rest, f"recipes {verb} {names[0]}")
@@ -138,6 +143,12 @@ def train(job: Job) -> dict[str, float]:
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was done is in {job.folder}", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise UsageError(
+            f"cannot write to {job.folder}: {error.strerror}; make room or choose another --logs"
+        ) from error
     finally:
         run.close()
         signal.signal(signal.SIGTERM, previous)
@@ -148,7 +159,8 @@ def train(job: Job) -> dict[str, float]:
 
 def command(job: Job) -> list[str]:
     """Return the command that trains `job` in a process of its own."""
-    return [sys.executable, "-m", "recipes.commands.side", json.dumps(asdict(job))]
+    # -P: what lies in the working directory must not shadow a module
+    return [sys.executable, "-P", "-m", "recipes.commands.side", json.dumps(asdict(job))]
 
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+UNFINISHED = ".writing-"  # what the folder of a file begins with while it is being written
+
 
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
     """Call `write` with a temporary path of the same suffix, then move the result to `path` in one step."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=UNFINISHED) as folder:
         temporary = Path(folder) / path.name
         write(temporary)
         temporary.replace(path)

@@ -8,7 +8,7 @@ from recipes.shared.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class HParams:
-    """One flat record; flags, `config.json`, TensorBoard's HParams and the tuner's space derive from its fields.
+    """One flat record; the flags and `config.json` derive from its fields.
 
     A recipe inherits it, changes the defaults that it needs and adds its own fields. The comment behind a field is the
     help text of its flag, so each value must stay a literal: the command reads them from the source, without importing.

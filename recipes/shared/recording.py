@@ -33,7 +33,7 @@ class Recorder(keras.callbacks.Callback):
 
     Attributes:
         history: the logs of every epoch, `{name: [value of epoch 0, ...]}`, as `keras.callbacks.History` has them.
-        epoch_seconds: wall time of every epoch, validation and callbacks included.
+        epoch_seconds: wall time of every epoch, validation and the callbacks of its steps included.
         updates: how many updates the optimizer has made.
         diverged: the error to raise in the end, once the loss has stopped being finite.
     """
@@ -47,6 +47,7 @@ class Recorder(keras.callbacks.Callback):
         self.epoch_seconds: list[float] = []
         self.updates = 0
         self.steps_per_execution = 1
+        self.jit_compile: bool | None = None  # None: the loop does not say
         self.diverged: TrainingDiverged | None = None
         self._written_at = 0.0
         self._unwritten = False
@@ -61,6 +62,8 @@ class Recorder(keras.callbacks.Callback):
             write_json(self.folder / "config.json", self.about | hparams | runtime.describe())
         except OSError as error:
             raise UsageError(f"cannot write to {self.folder} ({error.strerror}); choose another --logs") from error
+        compiled = getattr(self.model, "compiled", False)
+        self.jit_compile = self.model.jit_compile if compiled else (self.params or {}).get("jit_compile")
         self._initial = state.digest(self.model.trainable_variables)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -76,10 +79,12 @@ class Recorder(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Stop when the loss so far is not finite. `batch` is the last one of this execution."""
         self.steps_per_execution = batch - self._first_batch + 1
-        steps = steps_done(batch, self.params)
+        steps = steps_done(batch, self.params or {})
         if steps > self._checked:
             only = steps == self._checked + 1
-            self._check(steps - 1, np.array([(logs or {})["loss"]]), "at step {}" if only else "at or before step {}")
+            self._check(
+                steps - 1, np.array([(logs or {}).get("loss", 0.0)]), "at step {}" if only else "at or before step {}"
+            )
             self._checked = steps
 
     def on_train_chunk_end(self, first_step: int, logs: Mapping[str, np.ndarray]) -> None:
@@ -91,9 +96,10 @@ class Recorder(keras.callbacks.Callback):
         """Add the epoch to the history; its validation shows whether the last update ruined the weights."""
         self.epoch_seconds.append(time.perf_counter() - self._epoch_began)
         self.updates += self._checked
-        if "val_loss" in (logs or {}):
-            self._check(self._checked - 1, np.array([(logs or {})["val_loss"]]), "in validation, after step {}")
-        for name, value in (logs or {}).items():
+        logs = logs or {}
+        self._check(self._checked - 1, np.array([logs.get("loss", 0.0)]), "by step {}")
+        self._check(self._checked - 1, np.array([logs.get("val_loss", 0.0)]), "in validation, after step {}")
+        for name, value in logs.items():
             self.history.setdefault(name, []).append(float(value))
         self._unwritten = True
         if time.perf_counter() - self._written_at > SECONDS_BETWEEN_WRITES:

@@ -51,12 +51,13 @@ class Run:
         self.children.append(child)
         return child
 
-    def finish(self, model: keras.Model, dataset: Dataset, metrics: dict[str, float]) -> None:
+    def finish(self, model: keras.Model, dataset: Dataset | None, metrics: dict[str, float]) -> None:
         """Write `state.npz`, `model.keras` and `report.json`.
 
         Args:
             model: the trained model.
-            dataset: its data; the saved model starts with its preprocessing.
+            dataset: its data; the saved model starts with its preprocessing. None if the data is not from
+                `shared.data`: the model is saved as it is, and the metrics are all there is.
             metrics: test loss and accuracy, as the side's own evaluation gave them. Scores that need all the logits
                 (precision, recall, F1, AUC; or MSE, MAE, R2) are added here.
 
@@ -64,14 +65,15 @@ class Run:
             TrainingDiverged: the loss stopped being finite. `report.json` is written all the same.
         """
         state.save(self.folder / "state.npz", model)
-        replace_file(self.folder / "model.keras", preprocessing.bundle(dataset.preprocessing, model).save)
+        whole = model if dataset is None else preprocessing.bundle(dataset.preprocessing, model)
+        replace_file(self.folder / "model.keras", whole.save)
         self.metrics = {name: metrics[name] for name in sorted(metrics, key=lambda name: (name != "loss", name))}
         diverged = self.recorder.diverged
         if diverged is None and not all(map(math.isfinite, self.metrics.values())):
             diverged = TrainingDiverged(
                 f"the test loss is not finite: the last update ruined the weights in {self.folder}"
             )
-        if diverged is None:
+        if diverged is None and dataset is not None:
             self.metrics |= scores.score(model, dataset)
         write_json(self.folder / "report.json", self._report())
         if diverged is not None:
@@ -92,6 +94,7 @@ class Run:
             "seconds_total": time.perf_counter() - self.began,
             "peak_memory_mib": runtime.peak_memory_mib(),
             "steps_per_execution": self.recorder.steps_per_execution,
+            "jit_compile": self.recorder.jit_compile,
             "updates": self.recorder.updates,
             "weights_moved": self.recorder.weights_moved(),
         }

@@ -23,10 +23,15 @@ def arrays(model: keras.Model) -> dict[str, np.ndarray]:
         "seeds": [variable for variable in model.variables if id(variable) not in weights],
     }
     return {
-        f"{kind}/{position:03d} {variable.path}": keras.ops.convert_to_numpy(variable)
+        f"{kind}/{position:03d} {variable.path}": _plain(keras.ops.convert_to_numpy(variable))
         for kind, variables in groups.items()
         for position, variable in enumerate(variables)
     }
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """Return `array` in a type that .npz keeps: bfloat16 and the like become float32, which holds all their values."""
+    return array.astype(np.float32) if array.dtype.kind == "V" else array
 
 
 def save(path: Path, model: keras.Model) -> None:

@@ -76,7 +76,7 @@ class TensorBoardLogger(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Log one execution, unless its steps are logged already. `batch` is its last one."""
         self._training_ended = time.perf_counter()
-        steps = steps_done(batch, self.params)
+        steps = steps_done(batch, self.params or {})
         if steps > self._logged:
             self._logged = steps
             self.files["train"].write(self._updates + self._logged, self._batch_scalars(logs or {}))
@@ -94,7 +94,8 @@ class TensorBoardLogger(keras.callbacks.Callback):
         logs = logs or {}
         train = {f"epoch_{name}": value for name, value in logs.items() if not name.startswith("val_")}
         train["epoch_learning_rate"] = self._learning_rate()
-        train["epoch_steps_per_second"] = self._logged / (self._training_ended - self._epoch_began)
+        if self._logged:
+            train["epoch_steps_per_second"] = self._logged / (self._training_ended - self._epoch_began)
         self.files["train"].write(self._updates, train)
         validation = {f"epoch_{name[4:]}": value for name, value in logs.items() if name.startswith("val_")}
         self.files["validation"].write(self._updates, validation)

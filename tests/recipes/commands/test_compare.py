@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -160,17 +161,17 @@ def finished(compared, tmp_path, monkeypatch):
 def in_process(tmp_path, monkeypatch):
     """Train the sides in this process rather than each in its own, which costs seconds; start in an empty folder."""
 
-    def run(command, **_):
+    def run(command):
         job = side.Job(**json.loads(command[-1]))
         started.append(job)
         try:
             side.train(job)
         except UsageError as error:
-            return subprocess.CompletedProcess(command, 2, "", f"{error}\n")
-        return subprocess.CompletedProcess(command, 0, "", "")
+            return 2, "", str(error)
+        return 0, "", ""
 
     started = []
-    monkeypatch.setattr(compare.subprocess, "run", run)
+    monkeypatch.setattr(compare, "_run", run)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield started
@@ -182,7 +183,7 @@ def in_process(tmp_path, monkeypatch):
 def no_training(tmp_path, monkeypatch):
     """Fail as soon as a side would be trained; start in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(compare.subprocess, "run", lambda *_, **__: pytest.fail("trained all the same"))
+    monkeypatch.setattr(compare, "_run", lambda command: pytest.fail("trained all the same"))
 
 
 def refusal(capsys, *args):
@@ -391,10 +392,7 @@ def test_bad_data_is_refused_by_the_real_command_in_one_line(tmp_path):
 
 
 def test_a_side_that_breaks_is_shown_with_its_last_words_and_exits_with_1(no_training, monkeypatch, capsys):
-    def broken(command, **_):
-        return subprocess.CompletedProcess(command, 1, "", "Traceback ...\nValueError: the user's mistake\n")
-
-    monkeypatch.setattr(compare.subprocess, "run", broken)
+    monkeypatch.setattr(compare, "_run", lambda command: (1, "", "Traceback ...\nValueError: the user's mistake"))
     assert main(["compare", "mlp_classifier", "--json", "results.json"]) == 1
     assert "ValueError: the user's mistake" in capsys.readouterr().out
     (result,) = json.loads(Path("results.json").read_text())
@@ -402,11 +400,31 @@ def test_a_side_that_breaks_is_shown_with_its_last_words_and_exits_with_1(no_tra
     assert any("the user's mistake" in reason for reason in result["reasons"])
 
 
+def test_a_terminated_comparison_takes_its_child_with_it(tmp_path):
+    command = [sys.executable, "-m", "recipes", "compare", "mlp_classifier", "--epochs", "1000000", "--run", "stopped"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    history = tmp_path / "logs" / "mlp_classifier" / "stopped" / "fit" / "history.json"
+    deadline = time.monotonic() + 60
+    while not history.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    epochs = len(json.loads(history.read_text())["loss"])
+    time.sleep(2)  # a child that lived on would write more
+    assert len(json.loads(history.read_text())["loss"]) == epochs > 1
+
+
+def test_several_recipes_share_the_flags_that_each_can_use(in_process, capsys):
+    main(["compare", "mlp_classifier", "gradient_descent", "--batch-size", "64", "--epochs", "2"])
+    assert [job.hparams.get("batch_size") for job in in_process] == [64, 64, None, None]
+    assert [job.hparams["epochs"] for job in in_process] == [2, 2, 2, 2]
+    assert "gradient_descent goes without --batch-size 64: it has no use for it" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("in_process")
 def test_a_side_that_is_killed_without_a_word_is_called_stopped(monkeypatch, capsys):
-    monkeypatch.setattr(
-        compare.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, -9, "", "")
-    )
+    monkeypatch.setattr(compare, "_run", lambda command: (-9, "", ""))
     assert main(["compare", "mlp_classifier"]) == 1
     out = capsys.readouterr().out
     assert "STOPPED" in out
@@ -429,7 +447,7 @@ def test_two_files_of_ours_can_be_named_by_path(in_process):
         (["mlp_classifier", "--epoch", "3"], "did you mean --epochs?"),
         (["mlp_classifier", "--epochs", "0"], "--epochs is 0"),
         (["mlp_classifier", "--run", "a/b"], "plain name"),
-        (["mlp_classifier", "gradient_descent", "--batch-size", "8"], "gradient_descent has no use for --batch-size"),
+        (["gradient_descent", "--batch-size", "8"], "gradient_descent has no use for --batch-size"),
         (["--all", "mlp_classifier"], "mlp_classifier"),
         (["mlp_classifier", "--all"], "give names or --all, not both"),
         (["fit.py"], "compare takes two files of yours"),

@@ -62,7 +62,8 @@ def assert_refused(result, reason):
 
 def test_the_same_bytes_are_identical(side):
     result = parity.compare(side("a"), side("b"))
-    assert result == parity.Parity(identical=True, within_tolerance=True)
+    compared = ["weights", "optimizer", "seeds"]
+    assert result == parity.Parity(identical=True, within_tolerance=True, compared=compared)
     assert result.holds
 
 
@@ -162,13 +163,31 @@ def test_other_final_metrics_are_a_difference(metrics, side):
 
 @pytest.mark.parametrize("kind", ["optimizer", "seeds"])
 @pytest.mark.parametrize("lacking", ["a", "b"])
-def test_a_side_without_optimizer_or_seeds_is_not_identical_but_within_tolerance(kind, lacking, side):
+@pytest.mark.parametrize("tolerance", [0.0, 1e-6])
+def test_a_side_without_optimizer_or_seeds_holds_only_where_a_tolerance_is_stated(kind, lacking, tolerance, side):
     less = {name: array for name, array in state().items() if not name.startswith(kind)}
-    result = parity.compare(*(side(name, less if name == lacking else None) for name in ("a", "b")))
+    result = parity.compare(*(side(name, less if name == lacking else None) for name in ("a", "b")), tolerance)
     assert not result.identical
-    assert result.within_tolerance
-    assert result.holds
-    assert result.reasons == [f"only one side keeps {kind} variables: they are not compared"]
+    assert result.within_tolerance == result.holds == (tolerance > 0)
+    assert result.reasons[0].startswith(f"only one side keeps {kind} variables: they are not compared")
+
+
+@pytest.mark.parametrize("shorter", [[], [1.0], [1.0, 0.75]])
+def test_a_validation_that_ended_earlier_is_a_difference(shorter, side):
+    result = parity.compare(side("a"), side("b", history=HISTORY | {"val_loss": shorter}))
+    assert_refused(result, f"val_loss has 3 epochs and {len(shorter)}")
+
+
+def test_what_a_killed_process_had_not_finished_writing_is_no_run(side):
+    a, b = side("a"), side("b")
+    (a / ".writing-x").mkdir()
+    shutil.copy(a / "state.npz", a / ".writing-x" / "state.npz")
+    assert parity.compare(a, b).identical
+
+
+def test_seed_states_and_iterations_are_right_or_wrong_whatever_the_tolerance(side):
+    other = state(**{"seeds/000 dropout/seed_generator_state": np.array([7, 9], np.uint32)})
+    assert not parity.compare(side("a"), side("b", other), tolerance=1.0).holds
 
 
 def test_two_sides_without_optimizer_are_identical(side):

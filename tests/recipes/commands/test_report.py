@@ -31,7 +31,7 @@ KEYS = {
     "custom_loop",
     "speedup",
 }
-IDENTICAL = Parity(identical=True, within_tolerance=True)
+IDENTICAL = Parity(identical=True, within_tolerance=True, compared=["weights", "optimizer"])
 NEAR = Parity(
     within_tolerance=True, tolerance=1e-6, weights_max_abs_diff=1e-7, reasons=["kernel differs by up to 1e-07"]
 )
@@ -150,8 +150,8 @@ def test_a_side_that_stopped_shows_its_failure_and_no_table(result, capsys):
 @pytest.mark.parametrize(
     ("parity", "said"),
     [
-        (IDENTICAL, ["the same bytes", "weights 0, history 0"]),
-        (NEAR, ["weights 1e-07", "1e-06 of each value is allowed", "kernel differs by up to 1e-07"]),
+        (IDENTICAL, ["the same bytes: weights, optimizer, history, test metrics", "weights 0, history 0"]),
+        (NEAR, ["weights 1e-07", "allowed: 1e-06, or that share of a larger value", "kernel differs by up to 1e-07"]),
         (FAR, ["weights 0.5, history 0.25", "the histories part at loss of epoch 1"]),
         (Parity(history_max_abs_diff=math.inf, reasons=["loss of epoch 1 is not finite"]), ["history inf"]),
     ],

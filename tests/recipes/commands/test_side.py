@@ -411,8 +411,8 @@ def test_a_name_resolves_to_the_file_of_the_side(cwd):
 
 def test_a_job_survives_the_way_into_another_process():
     job = side.Job("a b.py", "logs/x", {"widths": [1, 2], "data": "é", "rate": 1e-3, "n": None}, {"side": "fit"}, 2)
-    python, flag, module, text = side.command(job)
-    assert (python, flag, module) == (sys.executable, "-m", "recipes.commands.side")
+    *command, text = side.command(job)
+    assert command == [sys.executable, "-P", "-m", "recipes.commands.side"]
     assert side.Job(**json.loads(text)) == job
 
 
@@ -441,6 +441,7 @@ def test_an_interrupted_run_keeps_what_it_has_done(cwd, stop):
     epochs = len(json.loads((folder / "history.json").read_text())["loss"])
     accumulator = EventAccumulator(str(folder / "train")).Reload()
     assert epochs > 1
-    assert accumulator.Scalars("epoch_loss")[-1].step >= 36 * epochs
-    assert accumulator.Scalars("batch_loss")[-1].step >= 36 * epochs
+    # One epoch less where the signal came between the callback that records the history and the one that logs it.
+    assert accumulator.Scalars("epoch_loss")[-1].step >= 36 * (epochs - 1)
+    assert accumulator.Scalars("batch_loss")[-1].step >= 36 * (epochs - 1)
     assert not list(folder.glob(".writing-*"))

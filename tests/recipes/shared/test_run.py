@@ -260,3 +260,31 @@ def test_california_housing_trains_and_its_saved_model_takes_raw_rows(train, rea
     predictions = model.predict(raw, verbose=0)
     assert np.isfinite(predictions).all()
     assert np.ptp(predictions) > 1000
+
+
+def test_a_run_on_data_of_the_users_own_needs_no_dataset(tmp_path):
+    run = Run(tmp_path / "run", HParams())
+    model = keras.Sequential([keras.Input((4, 3)), keras.layers.Dense(3)])  # a sequence: nothing to score
+    x = np.ones((8, 4, 3), np.float32)
+    model.compile("sgd", "mse", jit_compile=False)
+    model.fit(x, x, verbose=0, callbacks=run.callbacks)
+    run.finish(model, None, {"loss": 0.5})
+    run.close()
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["metrics"] == {"loss": 0.5}
+    loaded = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    np.testing.assert_array_equal(loaded(x), model(x))
+
+
+def test_a_loop_that_calls_the_epoch_hooks_alone_is_recorded_and_its_nan_is_seen(tmp_path):
+    run = Run(tmp_path / "run", HParams())
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    hooks = keras.callbacks.CallbackList(run.callbacks, model=model)
+    hooks.on_train_begin()
+    for epoch, loss in enumerate([1.0, float("nan")]):
+        hooks.on_epoch_begin(epoch)
+        hooks.on_epoch_end(epoch, {"loss": loss})
+    hooks.on_train_end()
+    with pytest.raises(TrainingDiverged, match=r"became NaN .* epoch 2"):
+        run.finish(model, None, {"loss": 1.0})
+    run.close()
+    assert json.loads((tmp_path / "run" / "history.json").read_text()) == {"loss": [1.0, None]}

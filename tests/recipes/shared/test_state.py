@@ -66,3 +66,13 @@ def test_the_digest_is_the_sha256_of_the_bytes():
     assert state.digest(variables) == expected
     variables[1].assign(np.nextafter(np.float32([[3]]), np.float32(4)))
     assert state.digest(variables) != expected
+
+
+def test_bfloat16_is_kept_exactly(tmp_path):
+    layer = keras.layers.Dense(3, dtype="bfloat16")
+    model = keras.Sequential([keras.Input((2,)), layer])
+    state.save(tmp_path / "state.npz", model)
+    with np.load(tmp_path / "state.npz", allow_pickle=False) as saved:
+        kernel = saved[saved.files[0]]
+    assert kernel.dtype == np.float32
+    np.testing.assert_array_equal(kernel, np.asarray(layer.kernel).astype(np.float32))
