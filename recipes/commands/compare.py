@@ -2,7 +2,6 @@
 
 import dataclasses
 import shlex
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -149,15 +148,14 @@ def _compare_subject(subject: Subject, folder: Path, hparams: dict[str, Any], co
 
 def _run(command: list[str]) -> tuple[int, str, str]:
     """Run `command` and return its exit code, output and errors. It does not outlive this process."""
-    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        output, error = process.communicate()
-    finally:
-        if process.poll() is None:
-            process.terminate()  # it writes down what it has done, and ends
-            process.wait()
-        signal.signal(signal.SIGTERM, previous)
+    with side.sigterm_exits():
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            output, error = process.communicate()
+        finally:
+            if process.poll() is None:
+                process.terminate()  # it writes down what it has done, and ends
+                process.wait()
     return process.returncode, output, error.strip()
 
 

@@ -1,5 +1,6 @@
 """One side of a pair, trained: the verbs `fit` and `loop`, and what `compare` starts as a process for each side."""
 
+import contextlib
 import errno
 import json
 import os
@@ -7,6 +8,7 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -136,10 +138,9 @@ def train(job: Job) -> dict[str, float]:
     known = {field.name for field in fields(hparams_class)}
     hparams = hparams_class(**{name: value for name, value in job.hparams.items() if name in known})
     run = Run(Path(job.folder), hparams, job.verbose, job.about)
-    # SIGTERM would end the process without `finally`, and lose what the callbacks still hold.
-    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        module.train(hparams, run)
+        with sigterm_exits():
+            module.train(hparams, run)
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was done is in {job.folder}", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
@@ -151,10 +152,19 @@ def train(job: Job) -> dict[str, float]:
         ) from error
     finally:
         run.close()
-        signal.signal(signal.SIGTERM, previous)
     if not run.metrics and not run.children:
         raise UsageError(f"{job.path}: train(hparams, run) never called run.finish(model, dataset, metrics)")
     return run.metrics
+
+
+@contextlib.contextmanager
+def sigterm_exits() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit meanwhile: by itself it ends a process without reaching any `finally`."""
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def command(job: Job) -> list[str]:
