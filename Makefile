@@ -1,6 +1,6 @@
 # `make compare` is the way in. Every target sets up what it needs; a second call costs nothing.
 .DEFAULT_GOAL := compare
-.PHONY: compare install test lint format parity speed screenshots clean
+.PHONY: compare install test lint format parity speed accuracy screenshots clean
 
 # The first interpreter that TensorFlow 2.21 has wheels for: another one can be named, as in `make PYTHON=python3.12`.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -32,6 +32,10 @@ parity: .venv/.installed-test
 # Steps per second of both sides on MNIST: make speed DATA=path/to/mnist.npz
 speed: .venv/.installed
 	$(BIN)/python -m tests.speed $(or $(DATA),mnist)
+
+# Test accuracy of both sides of the convolutional network on MNIST: make accuracy DATA=path/to/mnist.npz
+accuracy: .venv/.installed
+	$(BIN)/python -m tests.accuracy $(or $(DATA),mnist)
 
 screenshots: .venv/.installed-test
 	$(BIN)/python -m pytest tests/test_screenshots.py --screenshots docs/images

@@ -19,152 +19,204 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from recipes.shared import losses
 from recipes.shared.data import Dataset, Split, epoch_order
 from recipes.shared.errors import UsageError
 
 Step = Callable[[tf.Tensor, tf.Tensor], None]
-Chunk = Callable[[tf.Tensor], tf.Tensor]
+Chunk = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 SHORTEST_PROGRAM = 8  # steps; a chunk of one differed from fit in the last bit, chunks of 8 and more did not
 
 
-def train(
-    model: keras.Model,
-    train_step: Step,
-    test_step: Step,
-    metrics: Sequence[keras.metrics.Metric],
-    dataset: Dataset,
-    *,
-    batch_size: int,
-    epochs: int,
-    seed: int,
-    steps_per_execution: int | None = None,
-    jit_compile: bool = False,
-    one_program: bool = False,
-    optimizer: keras.optimizers.Optimizer | None = None,
-    callbacks: Iterable[keras.callbacks.Callback] = (),
-    verbose: int = 0,
-) -> dict[str, list[float]]:
-    """Train for `epochs` epochs, validating after each, and return the history as `fit(...).history` has it.
+class Loop:
+    """A train step and a test step, each compiled once per shape of batch, and what drives them.
+
+    Its parts mirror those of the fit side: making it is `model.compile`, then come `train` and `evaluate`.
 
     Args:
         model: the model that the steps train; callbacks see it.
         train_step: makes one update from a batch `(x, y)` and updates `metrics`.
         test_step: updates `metrics` from a batch `(x, y)` without training.
         metrics: reset before every epoch and every validation, logged under their names.
-        dataset: its training part is visited in the order of `epoch_order(..., seed, epoch)`.
-        batch_size: examples in one update; the last batch of an epoch may be short.
-        epochs: passes over the training data, fewer if a callback sets `model.stop_training`.
-        seed: of the order of the examples.
+        optimizer: what the train step uses, so that learning-rate callbacks find it as `model.optimizer`.
+        learning_rate: for a train step that has no optimizer, the rate that TensorBoard shall show: a number, or a
+            function from the number of updates made before (int32) to the rate.
         steps_per_execution: batches between two calls of the batch hooks, as in fit; None is a whole epoch.
         jit_compile: compile the steps with XLA.
         one_program: with `jit_compile`, compile chunks as one XLA program.
-        optimizer: what the train step uses, so that learning-rate callbacks find it as `model.optimizer`.
-        callbacks: Keras callbacks. One that has a method `on_train_chunk_end(first_step, logs)` also gets the metrics
-            after every single step, as arrays.
-        verbose: 0 silent, 1 progress bar, 2 a line an epoch.
-
-    Raises:
-        UsageError: a callback needs a compiled model.
     """
-    training, validation = dataset.train, dataset.validation
-    if optimizer is not None:
-        model.optimizer = optimizer
-        optimizer.build(model.trainable_variables)  # before tracing: a graph cannot create variables twice
-    fuse = jit_compile and one_program
-    train_chunk = _compile(train_step, metrics, training, jit_compile, fuse)
-    test_chunk = _compile(test_step, metrics, validation, jit_compile, fuse)
 
-    steps = -(-len(training) // batch_size)
-    hooks = keras.callbacks.CallbackList(
-        list(callbacks),
-        add_history=True,
-        add_progbar=verbose != 0,
-        model=model,
-        verbose=verbose,
-        epochs=epochs,
-        steps=steps,
-        jit_compile=jit_compile,
-    )
-    model.stop_training = False
-    logs: dict[str, float] = {}
-    with _explain_missing_compile():
-        hooks.on_train_begin()
-        # fit: BackupAndRestore says through this private attribute where a run that was cut off goes on
-        for epoch in range(getattr(model, "_initial_epoch", None) or 0, epochs):
-            _reset(metrics)
-            hooks.on_epoch_begin(epoch)
-            order = epoch_order(len(training), seed, epoch)
-            for first, last, chunks in _executions(order, batch_size, steps_per_execution):
-                hooks.on_train_batch_begin(first)
-                execution_logs = {}
-                for step, batches in chunks:
-                    values = _by_name(metrics, train_chunk(batches).numpy())
-                    _on_train_chunk_end(hooks, step, values)
-                    execution_logs = {name: value[-1] for name, value in values.items()}
-                hooks.on_train_batch_end(last, execution_logs)
+    def __init__(
+        self,
+        model: keras.Model,
+        train_step: Step,
+        test_step: Step,
+        metrics: Sequence[keras.metrics.Metric],
+        optimizer: keras.optimizers.Optimizer | None = None,
+        *,
+        learning_rate: float | Callable[[tf.Tensor], tf.Tensor] | None = None,
+        steps_per_execution: int | None = None,
+        jit_compile: bool = False,
+        one_program: bool = False,
+    ) -> None:
+        self.model = model
+        self.metrics = metrics
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.steps_per_execution = steps_per_execution
+        self.jit_compile = jit_compile
+        fuse = jit_compile and one_program
+        self._train_chunk = _compile(train_step, metrics, jit_compile, fuse)
+        self._validate_chunk = _compile(test_step, metrics, jit_compile, fuse)
+        self._test_chunk = _compile(test_step, metrics, jit_compile, False) if fuse else self._validate_chunk
+        if optimizer is not None:
+            model.optimizer = optimizer
+            optimizer.build(model.trainable_variables)  # before tracing: a graph cannot create variables twice
+
+    def train(
+        self,
+        dataset: Dataset,
+        *,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        callbacks: Iterable[keras.callbacks.Callback] = (),
+        verbose: int = 0,
+    ) -> dict[str, list[float]]:
+        """Train for `epochs` epochs, validating after each, and return the history as `fit(...).history` has it.
+
+        Args:
+            dataset: its training part is visited in the order of `epoch_order(..., seed, epoch)`.
+            batch_size: examples in one update; the last batch of an epoch may be short.
+            epochs: passes over the training data, fewer if something sets `model.stop_training`.
+            seed: of the order of the examples.
+            callbacks: Keras callbacks. One that has a method `on_train_chunk_end(first_step, logs)` also gets the
+                metrics after every single step, as arrays.
+            verbose: 0 silent, 1 progress bar, 2 a line an epoch.
+
+        Raises:
+            UsageError: a callback needs a compiled model.
+        """
+        for _ in self.epochs(
+            dataset, batch_size=batch_size, epochs=epochs, seed=seed, callbacks=callbacks, verbose=verbose
+        ):
+            pass
+        history: dict[str, list[float]] = self.model.history.history
+        return history
+
+    def epochs(
+        self,
+        dataset: Dataset,
+        *,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        callbacks: Iterable[keras.callbacks.Callback] = (),
+        verbose: int = 0,
+    ) -> Iterator[dict[str, float]]:
+        """Train as `train` does, and yield the logs of every epoch.
+
+        To end the training early set `model.stop_training`: a `break` would leave `on_train_end` out.
+        """
+        model, metrics = self.model, self.metrics
+        x, y = tf.constant(dataset.train.x), tf.constant(dataset.train.y)
+        hooks = keras.callbacks.CallbackList(
+            list(callbacks),
+            add_history=True,
+            add_progbar=verbose != 0,
+            model=model,
+            verbose=verbose,
+            epochs=epochs,
+            steps=-(-len(x) // batch_size),
+            jit_compile=self.jit_compile,
+            learning_rate=self.learning_rate,
+        )
+        model.stop_training = False
+        logs: dict[str, float] = {}
+        with _explain_missing_compile():
+            hooks.on_train_begin()
+            # fit: BackupAndRestore says through this private attribute where a run that was cut off goes on
+            for epoch in range(getattr(model, "_initial_epoch", None) or 0, epochs):
+                _reset(metrics)
+                hooks.on_epoch_begin(epoch)
+                order = epoch_order(len(x), seed, epoch)
+                for first, last, chunks in _executions(order, batch_size, self.steps_per_execution):
+                    hooks.on_train_batch_begin(first)
+                    execution_logs = {}
+                    for step, rows in chunks:
+                        values = _by_name(metrics, self._train_chunk(x, y, rows).numpy())
+                        _on_train_chunk_end(hooks, step, values)
+                        execution_logs = {name: value[-1] for name, value in values.items()}
+                    hooks.on_train_batch_end(last, execution_logs)
+                    if model.stop_training:
+                        break
+                logs = _results(metrics)  # before validation, which uses the same metrics
+                validation_logs = self._evaluate(
+                    self._validate_chunk, dataset.validation, batch_size, self.steps_per_execution, hooks
+                )
+                logs |= {f"val_{name}": value for name, value in validation_logs.items()}
+                hooks.on_epoch_end(epoch, logs)
+                yield logs
                 if model.stop_training:
                     break
-            logs = _results(metrics)  # before validation, which uses the same metrics
-            validation_logs = _evaluate(test_chunk, metrics, len(validation), batch_size, steps_per_execution, hooks)
-            logs |= {f"val_{name}": value for name, value in validation_logs.items()}
-            hooks.on_epoch_end(epoch, logs)
-            if model.stop_training:
-                break
-        if optimizer is not None:
-            optimizer.finalize_variable_values(model.trainable_variables)  # averaged weights, if it keeps any
-        hooks.on_train_end(logs)
-    history: dict[str, list[float]] = model.history.history
-    return history
+            if self.optimizer is not None:
+                self.optimizer.finalize_variable_values(model.trainable_variables)  # averaged weights, if it keeps any
+            hooks.on_train_end(logs)
+
+    def evaluate(self, split: Split, *, batch_size: int) -> dict[str, float]:
+        """Return the metrics over `split` by name, as `model.evaluate(..., return_dict=True)` does."""
+        return self._evaluate(self._test_chunk, split, batch_size, None, keras.callbacks.CallbackList())
+
+    def _evaluate(
+        self,
+        chunk: Chunk,
+        split: Split,
+        batch_size: int,
+        steps_per_execution: int | None,
+        hooks: keras.callbacks.CallbackList,
+    ) -> dict[str, float]:
+        hooks.on_test_begin()
+        _reset(self.metrics)
+        x, y = tf.constant(split.x), tf.constant(split.y)
+        for first, last, chunks in _executions(tf.range(len(x)), batch_size, steps_per_execution):
+            hooks.on_test_batch_begin(first)
+            values: dict[str, np.ndarray] = {}
+            for _, rows in chunks:
+                values = _by_name(self.metrics, chunk(x, y, rows).numpy())
+            hooks.on_test_batch_end(last, {name: value[-1] for name, value in values.items()})
+        logs = _results(self.metrics)
+        hooks.on_test_end(logs)
+        return logs
 
 
-def evaluate(
-    test_step: Step,
-    metrics: Sequence[keras.metrics.Metric],
-    split: Split,
-    *,
-    batch_size: int,
-    jit_compile: bool = False,
-) -> dict[str, float]:
-    """Return the metrics over `split` by name, as `model.evaluate(..., return_dict=True)` does."""
-    hooks = keras.callbacks.CallbackList()
-    test_chunk = _compile(test_step, metrics, split, jit_compile, fuse=False)
-    return _evaluate(test_chunk, metrics, len(split), batch_size, None, hooks)
+def make_test_step(model: keras.Model, loss: keras.losses.Loss, metrics: Sequence[keras.metrics.Metric]) -> Step:
+    """Return the function that measures one batch as fit does it: `metrics` are the mean loss, then others."""
+    mean_loss, *others = metrics
+
+    def test_step(x: tf.Tensor, y: tf.Tensor) -> None:
+        outputs = model(x, training=False)
+        total_loss = losses.total(loss(y, outputs), model.losses)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
+        for metric in others:
+            metric.update_state(y, outputs)
+
+    return test_step
 
 
-def _evaluate(
-    test_chunk: Chunk,
-    metrics: Sequence[keras.metrics.Metric],
-    examples: int,
-    batch_size: int,
-    steps_per_execution: int | None,
-    hooks: keras.callbacks.CallbackList,
-) -> dict[str, float]:
-    hooks.on_test_begin()
-    _reset(metrics)
-    for first, last, chunks in _executions(tf.range(examples), batch_size, steps_per_execution):
-        hooks.on_test_batch_begin(first)
-        values: dict[str, np.ndarray] = {}
-        for _, batches in chunks:
-            values = _by_name(metrics, test_chunk(batches).numpy())
-        hooks.on_test_batch_end(last, {name: value[-1] for name, value in values.items()})
-    logs = _results(metrics)
-    hooks.on_test_end(logs)
-    return logs
+def _compile(step: Step, metrics: Sequence[keras.metrics.Metric], jit_compile: bool, fuse: bool) -> Chunk:
+    """Return a function from data and rows of it, (steps, batch), to the metrics after every step, (steps, metrics).
 
-
-def _compile(step: Step, metrics: Sequence[keras.metrics.Metric], split: Split, jit_compile: bool, fuse: bool) -> Chunk:
-    """Return a function from rows (steps, batch) to the metrics after every step, (steps, metrics).
-
-    `split` is the data that the rows point into. It is traced once per batch size (nested) or per shape of rows (one
-    program), each a function of its own: several signatures in one `tf.function` make TensorFlow warn of retracing.
+    It is traced once per batch size (nested) or per shape of rows (one program), each a function of its own: several
+    signatures in one `tf.function` make TensorFlow warn of retracing. Other data of the same features needs no trace.
     """
-    x, y = tf.constant(split.x), tf.constant(split.y)
 
     def step_results(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         step(x, y)
         return tf.stack([tf.cast(metric.result(), tf.float32) for metric in metrics])
 
-    def run_steps(step_results: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], rows: tf.Tensor) -> tf.Tensor:
+    def run_steps(
+        step_results: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor
+    ) -> tf.Tensor:
         steps = tf.shape(rows)[0]
         results = tf.TensorArray(tf.float32, size=steps, element_shape=[len(metrics)])
         for index in tf.range(steps):
@@ -175,19 +227,19 @@ def _compile(step: Step, metrics: Sequence[keras.metrics.Metric], split: Split, 
     compiled_step = tf.function(step_results, jit_compile=jit_compile)
 
     @functools.cache
-    def nested(batch: int) -> Chunk:
-        any_steps = tf.TensorSpec((None, batch), tf.int32)
-        return tf.function(functools.partial(run_steps, compiled_step), input_signature=[any_steps])
+    def nested(*shapes: tf.TensorSpec) -> Chunk:
+        return tf.function(functools.partial(run_steps, compiled_step), input_signature=shapes)
 
     @functools.cache
-    def one_program(steps: int, batch: int) -> Chunk:
-        static = tf.TensorSpec((steps, batch), tf.int32)
-        return tf.function(functools.partial(run_steps, step_results), input_signature=[static], jit_compile=True)
+    def one_program(*shapes: tf.TensorSpec) -> Chunk:
+        return tf.function(functools.partial(run_steps, step_results), input_signature=shapes, jit_compile=True)
 
-    def chunk(rows: tf.Tensor) -> tf.Tensor:
+    def chunk(x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         steps, batch = rows.shape
-        function = one_program(steps, batch) if fuse and steps >= SHORTEST_PROGRAM else nested(batch)
-        return function(rows)
+        if fuse and steps >= SHORTEST_PROGRAM:
+            return one_program(*(tf.TensorSpec(data.shape, data.dtype) for data in (x, y, rows)))(x, y, rows)
+        any_examples = [tf.TensorSpec((None, *data.shape[1:]), data.dtype) for data in (x, y)]
+        return nested(*any_examples, tf.TensorSpec((None, batch), rows.dtype))(x, y, rows)
 
     return chunk
 

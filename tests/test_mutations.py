@@ -133,7 +133,6 @@ def train_by_loop(dataset, folder, mistake):
         logits = model(x, training=mistake == "validation in training mode")
         measure(x, y, logits, total(y, logits))
 
-    shown = dataset
     if mistake == "last batch dropped":
         full = len(dataset.train) // HPARAMS.batch_size * HPARAMS.batch_size
         order = data.epoch_order
@@ -150,21 +149,10 @@ def train_by_loop(dataset, folder, mistake):
         epoch_order = data.epoch_order
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "epoch_order", epoch_order)
-        loop.train(
-            model,
-            train_step,
-            test_step,
-            [mean_loss, accuracy],
-            shown,
-            batch_size=HPARAMS.batch_size,
-            epochs=HPARAMS.epochs,
-            seed=seed,
-            jit_compile=HPARAMS.jit_compile,
-            optimizer=optimizer,
-            callbacks=run.callbacks,
-        )
-    test = loop.evaluate(test_step, [mean_loss, accuracy], dataset.test, batch_size=HPARAMS.batch_size)
-    run.finish(model, dataset, test)
+        metrics = [mean_loss, accuracy]
+        driver = loop.Loop(model, train_step, test_step, metrics, optimizer, jit_compile=HPARAMS.jit_compile)
+        driver.train(dataset, batch_size=HPARAMS.batch_size, epochs=HPARAMS.epochs, seed=seed, callbacks=run.callbacks)
+    run.finish(model, dataset, driver.evaluate(dataset.test, batch_size=HPARAMS.batch_size))
     run.close()
 
 

@@ -10,7 +10,15 @@ from recipes.commands import catalog, parity
 PAIRS = catalog.pairs()
 TOLERANT = {name: pair.custom_loop.tolerance for name, pair in PAIRS.items() if pair.custom_loop.tolerance}
 IDENTICAL = [name for name in PAIRS if name not in TOLERANT]
-WRITTEN_BY_HAND = {"gradient_descent": 1e-6, "momentum": 1e-5}  # the only pairs that may differ, and by how much
+# The only pairs that may differ, and by how much.
+WRITTEN_BY_HAND = {
+    "adam": 1e-5,
+    "gradient_descent": 1e-6,
+    "learning_rate_schedule": 1e-6,
+    "momentum": 1e-5,
+    "rmsprop": 1e-6,
+}
+SMALLER = {"cross_validation": {"folds": 2}, "learning_rate_range_test": {"steps": 40}}  # the same code, less of it
 
 EPOCH = "epoch"  # steps_per_execution: all batches of an epoch
 # (XLA, steps_per_execution of fit, of the loop, seed); every value of every setting is in the subset at least once.
@@ -39,6 +47,7 @@ def trained(tmp_path_factory, train_into):
                 jit_compile=jit_compile,
                 steps_per_execution=steps,
                 seed=seed,
+                **SMALLER.get(name, {}),
             )
             folders[key] = folder
         return folders[key]

@@ -6,12 +6,12 @@
 Right means: inputs are scaled, examples are shuffled anew every epoch, the short last batch is kept, the loss is
 averaged over examples rather than batches, and the result is evaluated on examples that training never saw.
 
-This side writes out the training and the test step; its twin in `recipes` gives the model to `model.fit`.
+This side writes out the training step; its twin in `recipes` gives the model to `model.fit`.
 
     recipes loop softmax_classifier
 
 Measured on the test part of digits, seed 0: accuracy 0.936; both sides end with the same bytes; a steady epoch takes
-57 ms by fit, 12 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
+40 ms by fit, 6.4 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
 """
 
 if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
@@ -51,19 +51,6 @@ def make_train_step(
     return train_step
 
 
-def make_test_step(model: keras.Model, loss: keras.losses.Loss, metrics: Sequence[keras.metrics.Metric]) -> loop.Step:
-    """Return the function that measures one batch."""
-    mean_loss, accuracy = metrics
-
-    def test_step(x: tf.Tensor, y: tf.Tensor) -> None:
-        logits = model(x, training=False)
-        total_loss = losses.total(loss(y, logits), model.losses)
-        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])
-        accuracy.update_state(y, logits)
-
-    return test_step
-
-
 def train(hparams: HParams, run: Run) -> None:
     """Train, evaluate on the test part, and leave everything in the run's folder."""
     dataset = load_data(hparams)
@@ -71,24 +58,21 @@ def train(hparams: HParams, run: Run) -> None:
     optimizer = keras.optimizers.SGD(hparams.learning_rate)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     metrics = [keras.metrics.Mean(name="loss"), keras.metrics.CategoricalAccuracy(name="accuracy")]
-    train_step = make_train_step(model, optimizer, loss, metrics)
-    test_step = make_test_step(model, loss, metrics)
-    loop.train(
+    driver = loop.Loop(
         model,
-        train_step,
-        test_step,
+        make_train_step(model, optimizer, loss, metrics),
+        loop.make_test_step(model, loss, metrics),
         metrics,
+        optimizer,
+        steps_per_execution=hparams.steps_per_execution,
+        jit_compile=hparams.jit_compile,
+    )
+    driver.train(
         dataset,
         batch_size=hparams.batch_size,
         epochs=hparams.epochs,
         seed=hparams.seed,
-        steps_per_execution=hparams.steps_per_execution,
-        jit_compile=hparams.jit_compile,
-        optimizer=optimizer,
         callbacks=run.callbacks,
         verbose=run.verbose,
     )
-    test = loop.evaluate(
-        test_step, metrics, dataset.test, batch_size=hparams.batch_size, jit_compile=hparams.jit_compile
-    )
-    run.finish(model, dataset, test)
+    run.finish(model, dataset, driver.evaluate(dataset.test, batch_size=hparams.batch_size))

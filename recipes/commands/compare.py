@@ -160,20 +160,9 @@ def _run(command: list[str]) -> tuple[int, str, str]:
 
 
 def _read_side(folder: Path, source: catalog.Source) -> dict[str, Any]:
-    """Return what a side reported, summed over its children; empty if it did not get that far."""
-    reports = [parity.read_json(path) for path in parity.finished_files(folder, "report.json")]
-    if not reports:
-        return {}
-    return {
-        "first_epoch_seconds": reports[0]["first_epoch_seconds"],
-        "seconds_per_epoch": reports[0]["seconds_per_epoch"],
-        "seconds_total": sum(each["seconds_total"] for each in reports),
-        "peak_memory_mib": max(each["peak_memory_mib"] for each in reports),
-        "metrics": reports[0]["metrics"],
-        "steps_per_execution": reports[0]["steps_per_execution"],
-        "jit_compile": reports[0]["jit_compile"],
-        "lines_of_code": source.lines_of_code,
-    }
+    """Return what a side reported; empty if it did not get that far."""
+    path = folder / "report.json"
+    return parity.read_json(path) | {"lines_of_code": source.lines_of_code} if path.is_file() else {}
 
 
 def _compare_finished(folders: list[Path], rest: list[str]) -> int:

@@ -33,9 +33,13 @@ def main(args: list[str]) -> int:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column, style in (("topic", "dim"), ("name", "bold"), ("what it is", ""), ("default data", "dim")):
-        table.add_column(column, style=style, overflow="fold")
+    for column, style in (("name", "bold"), ("what it is", ""), ("default data", "dim")):
+        table.add_column(column, style=style, overflow="fold", no_wrap=column == "name" and Console().width >= 80)
+    topic = ""
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        if row["topic"] != topic:
+            topic = row["topic"]
+            table.add_row(f"[not bold cyan]{topic}[/]")
+        table.add_row(f"  {row['name']}", row["title"], row["data"])
     Console().print(table)
     return 0

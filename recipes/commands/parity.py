@@ -70,6 +70,12 @@ def compare(fit: Path, custom_loop: Path, tolerance: float = 0.0) -> Parity:
         _fail(parity, f"only one side has {', '.join(only)}")
     for child in sorted(children[0] & children[1]):
         _compare_one(parity, fit / child, custom_loop / child, "" if child == "." else f"{child}: ")
+    if "." not in children[0] | children[1]:
+        summaries = [path for path in (fit / "report.json", custom_loop / "report.json") if path.is_file()]
+        if len(summaries) == 2:
+            _compare_metrics(parity, [read_json(path) for path in summaries], "")
+        elif summaries:
+            _fail(parity, f"only one side sums its children up, in {summaries[0]}")
     parity.weights.sort(key=lambda difference: -difference.size)
     return parity
 
@@ -104,14 +110,18 @@ def _compare_one(parity: Parity, fit: Path, custom_loop: Path, prefix: str) -> N
     _compare_history(parity, fit, custom_loop, prefix)
     _compare_states(parity, fit, custom_loop, prefix)
     reports = [read_json(folder / "report.json") for folder in (fit, custom_loop)]
+    _compare_metrics(parity, reports, prefix)
+    if not all(report["weights_moved"] for report in reports):
+        _fail(parity, f"{prefix}the weights did not move, so their equality proves nothing")
+
+
+def _compare_metrics(parity: Parity, reports: list[dict[str, Any]], prefix: str) -> None:
     for name in sorted(reports[0]["metrics"].keys() | reports[1]["metrics"].keys()):
         a, b = (report["metrics"].get(name) for report in reports)
         if not _same(a, b):
             parity.identical = False
             parity.reasons.append(f"{prefix}final {name}: {a} and {b}")
             parity.within_tolerance &= _close(a, b, parity.tolerance)
-    if not all(report["weights_moved"] for report in reports):
-        _fail(parity, f"{prefix}the weights did not move, so their equality proves nothing")
 
 
 def _compare_hparams(parity: Parity, fit: Path, custom_loop: Path, prefix: str) -> None:

@@ -105,8 +105,9 @@ def show(result: Result) -> None:
     for side in SIDES.values():
         table.add_column(side, justify="right")
     fit, loop = (result.sides[side] for side in SIDES)
-    for name in sorted(fit["metrics"].keys() & loop["metrics"].keys(), key=_metric_order):
-        table.add_row(f"test {name}", *(_number(side["metrics"][name]) for side in (fit, loop)))
+    part = "" if fit.get("children") else "test "  # what sums children up, the recipe has named
+    for name in (name for name in fit["metrics"] if name in loop["metrics"]):
+        table.add_row(part + name, *(_number(side["metrics"][name]) for side in (fit, loop)))
     table.add_row("first epoch, compilation included", *(_seconds(side["first_epoch_seconds"]) for side in (fit, loop)))
     faster = f"  [bold]{result.speedup:.1f} x[/bold]" if result.speedup else ""
     table.add_row("steady epoch", _seconds(fit["seconds_per_epoch"]), _seconds(loop["seconds_per_epoch"]) + faster)
@@ -135,7 +136,7 @@ def explain(result: Result) -> str:
 def summarise(results: Sequence[Result]) -> None:
     """Print one line a pair."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="All pairs", title_justify="left")
-    for column in ("recipe", "verdict", "weights differ by", "history by", "speed-up"):
+    for column in ("recipe", "verdict", "weights by", "history by", "speed-up"):
         words = column in ("recipe", "verdict")
         table.add_column(column, justify="left" if words else "right", no_wrap=words)
     for result in results:
@@ -144,8 +145,8 @@ def summarise(results: Sequence[Result]) -> None:
         table.add_row(
             result.recipe,
             Text(verdict, style=colour),
-            f"{parity.weights_max_abs_diff:.3g}" if parity else "",
-            f"{parity.history_max_abs_diff:.3g}" if parity else "",
+            f"{parity.weights_max_abs_diff:.2g}" if parity else "",
+            f"{parity.history_max_abs_diff:.2g}" if parity else "",
             f"{result.speedup:.1f} x" if result.speedup else "",
         )
     console = Console()
@@ -188,10 +189,6 @@ def show_finished(folders: Sequence[Path], parity: Parity) -> None:
 
 def _list(reasons: Sequence[str]) -> str:
     return "".join(f"\n- {reason}" for reason in reasons)
-
-
-def _metric_order(name: str) -> tuple[bool, bool, str]:
-    return name != "loss", name != "accuracy", name
 
 
 def _number(value: float | None) -> str:

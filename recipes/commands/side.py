@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import tyro
 
 from recipes.commands import catalog, flags
+from recipes.commands.parity import finished_files
 from recipes.shared.errors import TrainingDiverged, UsageError
 from recipes.shared.hparams import HParams
 
@@ -65,7 +66,9 @@ def main(verb: str, args: list[str]) -> int:
         raise UsageError(f"{folder} exists; choose another --run, or delete it")
     about = describe(name, side, source, shlex.join(["recipes", verb, *args]))
     metrics = train(Job(str(source.path), str(folder), hparams, about, verbose=1 if sys.stdout.isatty() else 2))
-    print("test: " + ", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
+    children = any(path.parent != folder for path in finished_files(folder, "report.json"))
+    # the numbers that sum children up say themselves what they are of
+    print(("gave: " if children else "test: ") + ", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
     print(f"run:  {folder}\nlook: recipes board {name}{logs_flag(options.logs)}")
     return 0
 
@@ -152,7 +155,7 @@ def train(job: Job) -> dict[str, float]:
         ) from error
     finally:
         run.close()
-    if not run.metrics and not run.children:
+    if not run.metrics:
         raise UsageError(f"{job.path}: train(hparams, run) never called run.finish(model, dataset, metrics)")
     return run.metrics
 

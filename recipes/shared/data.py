@@ -7,7 +7,7 @@ from functools import partial
 import keras
 import numpy as np
 import tensorflow as tf
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from recipes.shared import preprocessing, sources
 from recipes.shared.errors import UsageError
@@ -63,26 +63,68 @@ def load(hparams: HParams, task: sources.Task) -> Dataset:
     Raises:
         UsageError: the data cannot be used, does not fit `task`, or is smaller than one batch.
     """
+    raw = _read(hparams, task)
+    stratify = raw.targets if task == "classification" else None
+    rows = np.arange(len(raw.targets))
+    if raw.test_features is None or raw.test_targets is None:
+        rows, test_rows = _split(rows, stratify, hparams.data)
+        test = _take(raw.features, test_rows), raw.targets[test_rows]
+    else:
+        test = raw.test_features, raw.test_targets
+    train_rows, validation_rows = _split(rows, stratify, hparams.data)
+    return _prepare(hparams, raw, task, train_rows, validation_rows, test)
+
+
+def folds(hparams: HParams, count: int) -> list[Dataset]:
+    """Return `count` data sets for cross-validation: each example is held out by exactly one of them.
+
+    The held-out fold is both the validation and the test part, so nothing may be chosen by it. All folds have the same
+    share of every class. Preprocessing is fitted anew for each, on its training part alone. The test part of a source
+    that has its own is left alone.
+
+    Raises:
+        UsageError: as `load`, or a class has fewer examples than there are folds.
+    """
+    raw = _read(hparams, "classification")
+    classes, counts = np.unique(raw.targets, return_counts=True)
+    if counts.min() < count:
+        rarest = _class_name(classes[counts.argmin()])
+        raise UsageError(f"{hparams.data}: the class {rarest} has {counts.min()} examples, too few for {count} folds")
+    splitter = StratifiedKFold(count, shuffle=True, random_state=SPLIT_SEED)
+    return [
+        _prepare(hparams, raw, "classification", train_rows, held_out)
+        for train_rows, held_out in splitter.split(raw.targets, raw.targets)
+    ]
+
+
+def _read(hparams: HParams, task: sources.Task) -> sources.Raw:
+    """Return the raw data, checked to suit `task`."""
     raw = sources.read(hparams.data, hparams.target, hparams.header)
     if raw.task is not None and raw.task != task:
         holds = {"classification": "classes", "regression": "numbers"}
         raise UsageError(f"{hparams.data} holds {holds[raw.task]} to predict; this recipe predicts {holds[task]}")
     if task == "classification":
-        classes = _check_classes(raw.targets, hparams.data)
+        _check_classes(raw.targets, hparams.data)
+    else:
+        _check_quantities(raw.targets, hparams.data)
+    return raw
+
+
+def _prepare(
+    hparams: HParams,
+    raw: sources.Raw,
+    task: sources.Task,
+    train_rows: np.ndarray,
+    validation_rows: np.ndarray,
+    test: tuple[sources.Features, np.ndarray] | None = None,
+) -> Dataset:
+    """Return the parts, preprocessing fitted on the rows for training; without `test` the validation part is it."""
+    if task == "classification":
+        classes = np.unique(raw.targets)
         encode = partial(_class_indices, classes=classes, name=hparams.data)
     else:
         classes = np.array([])
-        _check_quantities(raw.targets, hparams.data)
         encode = partial(_as_column, name=hparams.data)
-    stratify = raw.targets if task == "classification" else None
-
-    rows = np.arange(len(raw.targets))
-    if raw.test_features is None or raw.test_targets is None:
-        rows, test_rows = _split(rows, stratify, hparams.data)
-        test_features, test_targets = _take(raw.features, test_rows), raw.targets[test_rows]
-    else:
-        test_features, test_targets = raw.test_features, raw.test_targets
-    train_rows, validation_rows = _split(rows, stratify, hparams.data)
     if hparams.batch_size > len(train_rows) and "batch_size" not in hparams.unused:
         raise UsageError(
             f"--batch-size is {hparams.batch_size}, more than the {len(train_rows)} training examples of {hparams.data}"
@@ -96,10 +138,11 @@ def load(hparams: HParams, task: sources.Task) -> Dataset:
             raise UsageError(f"{hparams.data} has NaN or infinite values (or too large for float32)")
         return Split(x, encode(targets))
 
+    validation = part(_take(raw.features, validation_rows), raw.targets[validation_rows])
     return Dataset(
         train=part(_take(raw.features, train_rows), raw.targets[train_rows]),
-        validation=part(_take(raw.features, validation_rows), raw.targets[validation_rows]),
-        test=part(test_features, test_targets),
+        validation=validation,
+        test=validation if test is None else part(*test),
         preprocessing=layers,
         class_names=tuple(_class_name(value) for value in classes),
     )
@@ -172,8 +215,8 @@ def batches(split: Split, batch_size: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices((split.x, split.y)).batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def _check_classes(targets: np.ndarray, name: str) -> np.ndarray:
-    """Return the distinct targets, sorted, checked to be classes rather than quantities."""
+def _check_classes(targets: np.ndarray, name: str) -> None:
+    """Raise a UsageError unless the targets of all examples are classes rather than quantities."""
     if targets.dtype.kind == "f":
         if not np.isfinite(targets).all():
             raise UsageError(f"{name}: the target has NaN or infinite values")
@@ -184,7 +227,6 @@ def _check_classes(targets: np.ndarray, name: str) -> np.ndarray:
         raise UsageError(f"{name}: the target has {len(classes)} distinct values; this recipe predicts classes")
     if len(classes) < 2:
         raise UsageError(f"{name}: every example has the target {classes[0]}; there is nothing to tell apart")
-    return classes
 
 
 def _class_name(value: np.generic) -> str:

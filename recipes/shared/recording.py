@@ -56,15 +56,23 @@ class Recorder(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Make the folder and write `config.json`."""
+        self.write_config()
+        compiled = getattr(self.model, "compiled", False)
+        self.jit_compile = self.model.jit_compile if compiled else (self.params or {}).get("jit_compile")
+        self._initial = state.digest(self.model.trainable_variables)
+
+    def write_config(self) -> None:
+        """Make the folder and write `config.json`.
+
+        Raises:
+            UsageError: it cannot be written to.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             hparams = {"hparams": self.hparams.used()}
             write_json(self.folder / "config.json", self.about | hparams | runtime.describe())
         except OSError as error:
             raise UsageError(f"cannot write to {self.folder} ({error.strerror}); choose another --logs") from error
-        compiled = getattr(self.model, "compiled", False)
-        self.jit_compile = self.model.jit_compile if compiled else (self.params or {}).get("jit_compile")
-        self._initial = state.digest(self.model.trainable_variables)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Start the clock."""

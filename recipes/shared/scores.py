@@ -1,17 +1,19 @@
-"""What the final report adds to loss and accuracy, computed from logits through scikit-learn.
+"""What the final report says besides the loss, computed from logits through scikit-learn.
 
 Keras' own Precision, Recall and F1Score expect probabilities: on logits they threshold at 0.5, silently.
 """
 
-from typing import Any
-
+import keras
 import numpy as np
 import scipy.special
 from sklearn import metrics
 
+from recipes.shared.data import Split
+from recipes.shared.errors import TrainingDiverged
+
 
 def classification(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """Return macro precision, recall and F1, and the one-vs-rest macro AUC.
+    """Return accuracy, macro precision, recall and F1, and the one-vs-rest macro AUC.
 
     Args:
         labels: class indices (examples,), or (examples, 1) for two classes, or one-hot rows (examples, classes).
@@ -27,7 +29,12 @@ def classification(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
         labels, predictions, average="macro", zero_division=0.0
     )
-    scores = {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
+    scores = {
+        "accuracy": float(metrics.accuracy_score(labels, predictions)),
+        "precision": float(precision),
+        "recall": float(recall),
+        "f1": float(f1),
+    }
     if len(np.unique(labels)) == max(2, logits.shape[1]):
         if binary:
             scores["auc"] = float(metrics.roc_auc_score(labels, logits[:, 0]))
@@ -52,10 +59,16 @@ def regression(targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]
     return scores
 
 
-def score(model: Any, dataset: Any, batch_size: int = 1024) -> dict[str, float]:
-    """Return the scores of `model` on the test part of `dataset`, a `data.Dataset`."""
-    x = dataset.test.x
+def score(model: keras.Model, split: Split, class_names: tuple[str, ...], batch_size: int = 1024) -> dict[str, float]:
+    """Return the scores of `model` on `split`: those of a regression if there are no classes.
+
+    Raises:
+        TrainingDiverged: an output is not finite. (The loss may be: a ReLU or a maximum can swallow a NaN.)
+    """
+    starts = range(0, len(split), batch_size)
     outputs = np.concatenate(
-        [np.asarray(model(x[start : start + batch_size], training=False)) for start in range(0, len(x), batch_size)]
+        [np.asarray(model(split.x[start : start + batch_size], training=False)) for start in starts]
     )
-    return classification(dataset.test.y, outputs) if dataset.class_names else regression(dataset.test.y, outputs)
+    if not np.isfinite(outputs).all():
+        raise TrainingDiverged("the outputs of the model are not finite")
+    return classification(split.y, outputs) if class_names else regression(split.y, outputs)

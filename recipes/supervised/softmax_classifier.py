@@ -6,12 +6,12 @@
 Right means: inputs are scaled, examples are shuffled anew every epoch, the short last batch is kept, the loss is
 averaged over examples rather than batches, and the result is evaluated on examples that training never saw.
 
-This side gives the model to `model.fit`; its twin in `custom_loops` writes out the training and the test step.
+This side gives the model to `model.fit`; its twin in `custom_loops` writes out the training step.
 
     recipes fit softmax_classifier
 
 Measured on the test part of digits, seed 0: accuracy 0.936; both sides end with the same bytes; a steady epoch takes
-57 ms by fit, 12 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
+40 ms by fit, 6.4 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
 """
 
 if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow

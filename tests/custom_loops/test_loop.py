@@ -28,8 +28,8 @@ class Recording(keras.callbacks.Callback):
             return super().__getattribute__(name)
 
         def hook(*args, logs=None):
-            *index, logs = (*args, logs) if len(args) < 2 else args
-            index = [value for value in index if not isinstance(value, dict)]
+            index = [value for value in args if isinstance(value, int)]
+            logs = next((value for value in args if isinstance(value, dict)), logs)
             self.calls.append((name, *index, dict(logs or {})))
             if (name, *index) == self.stop_at:
                 self.model.stop_training = True
@@ -92,21 +92,10 @@ def run_loop(dataset, callbacks, steps_per_execution, epochs=2, traced=None, **o
         logits = model(x, training=False)
         measure(x, y, logits, loss(y, logits))
 
-    history = loop.train(
-        model,
-        train_step,
-        test_step,
-        metrics,
-        dataset,
-        batch_size=BATCH,
-        epochs=epochs,
-        seed=0,
-        steps_per_execution=steps_per_execution,
-        optimizer=optimizer,
-        callbacks=callbacks,
-        **options,
+    driver = loop.Loop(
+        model, train_step, test_step, metrics, optimizer, steps_per_execution=steps_per_execution, **options
     )
-    return model, history
+    return model, driver.train(dataset, batch_size=BATCH, epochs=epochs, seed=0, callbacks=callbacks)
 
 
 def same_bytes(a, b):
@@ -201,15 +190,153 @@ def test_callbacks_that_ask_for_it_see_every_single_step(dataset):
 
 def test_evaluate_gives_the_metrics_of_keras(dataset):
     model, _, loss = build()
-    mean_loss = keras.metrics.Mean(name="loss")
-
-    def test_step(x, y):
-        mean_loss.update_state(loss(y, model(x, training=False)), sample_weight=tf.shape(x)[0])
-
-    result = loop.evaluate(test_step, [mean_loss], dataset.train, batch_size=BATCH)
+    metrics = [keras.metrics.Mean(name="loss")]
+    test_step = loop.make_test_step(model, loss, metrics)
+    result = loop.Loop(model, None, test_step, metrics).evaluate(dataset.train, batch_size=BATCH)
     model.compile(loss=loss, jit_compile=False)
     batches = data.batches(dataset.train, BATCH)
     assert result == model.evaluate(batches, return_dict=True, verbose=0)
     logits = model(dataset.train.x).numpy().astype(np.float64)
     log_softmax = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     assert result["loss"] == pytest.approx(-log_softmax[np.arange(EXAMPLES), dataset.train.y].mean(), rel=1e-6)
+
+
+class Params(keras.callbacks.Callback):
+    """Notes what it is told about the training."""
+
+    def on_train_begin(self, logs=None):
+        self.told = dict(self.params)
+
+
+def driver_of(dataset, penalty=None, traced=None, **options):
+    """Return a driver with a model of its own, and what its training step was traced with."""
+    model, optimizer, loss = build()
+    model.layers[0].kernel.regularizer = penalty
+    metrics = [
+        keras.metrics.Mean(name="loss"),
+        keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+        keras.metrics.SparseCategoricalCrossentropy(name="crossentropy", from_logits=True),
+        keras.metrics.SparseTopKCategoricalAccuracy(k=1, name="top_1"),
+    ]
+    traced = [] if traced is None else traced
+
+    def train_step(x, y):
+        traced.append(tuple(x.shape))
+        with tf.GradientTape() as tape:
+            logits = model(x, training=True)
+            total = losses.total(loss(y, logits), model.losses)
+        optimizer.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
+        metrics[0].update_state(total, sample_weight=tf.shape(x)[0])
+        for metric in metrics[1:]:
+            metric.update_state(y, logits)
+
+    return loop.Loop(model, train_step, loop.make_test_step(model, loss, metrics), metrics, optimizer, **options)
+
+
+def test_epochs_yields_the_logs_of_every_epoch_as_it_ends(dataset):
+    callback = Recording()
+    epochs = driver_of(dataset).epochs(dataset, batch_size=BATCH, epochs=3, seed=0, callbacks=[callback])
+    assert callback.calls == []
+    yielded = []
+    for logs in epochs:
+        yielded.append(dict(logs))
+        assert callback.calls[-1] == ("on_epoch_end", len(yielded) - 1, logs)
+    assert len(yielded) == 3
+    assert callback.calls[-1] == ("on_train_end", yielded[-1])
+    history = driver_of(dataset).train(dataset, batch_size=BATCH, epochs=3, seed=0)
+    assert {name: [logs[name] for logs in yielded] for name in history} == history
+    names = {"loss", "accuracy", "crossentropy", "top_1"}
+    assert history.keys() == names | {f"val_{name}" for name in names}
+
+
+def test_the_callers_loop_stops_the_training_by_the_models_flag(dataset):
+    stop_after, driver, callback = 2, driver_of(dataset), Recording()
+    for epoch, _ in enumerate(
+        driver.epochs(dataset, batch_size=BATCH, epochs=5, seed=0, callbacks=[callback]), start=1
+    ):
+        driver.model.stop_training = epoch == stop_after
+    assert [name for name, *_ in callback.calls].count("on_epoch_end") == stop_after
+    assert [name for name, *_ in callback.calls].count("on_train_end") == 1
+    assert callback.calls[-1][0] == "on_train_end"
+    assert int(driver.optimizer.iterations) == 13 * stop_after
+    shorter = driver_of(dataset)
+    shorter.train(dataset, batch_size=BATCH, epochs=stop_after, seed=0)
+    assert same_bytes(driver.model, shorter.model)
+    history = driver.train(dataset, batch_size=BATCH, epochs=2, seed=0)  # a flag that is still set stops nothing
+    assert len(history["loss"]) == 2
+
+
+@pytest.mark.parametrize("options", [{}, {"steps_per_execution": 5}])
+def test_training_on_other_data_makes_no_new_trace(dataset, options):
+    traced = []
+    driver = driver_of(dataset, traced=traced, **options)
+    driver.train(dataset, batch_size=BATCH, epochs=1, seed=0)
+    assert traced == [(8, 5), (4, 5)]
+    before = [variable.numpy().copy() for variable in driver.model.variables]
+    smaller = data.Split(dataset.train.x[40:], 1 - dataset.train.y[40:])  # 7 full batches and one of 4
+    other = data.Dataset(smaller, smaller, smaller, dataset.preprocessing, dataset.class_names)
+    driver.train(other, batch_size=BATCH, epochs=2, seed=1)
+    assert traced == [(8, 5), (4, 5)]
+    assert int(driver.optimizer.iterations) == 13 + 2 * 8
+
+    fresh = driver_of(other, **options)
+    for variable, value in zip(fresh.model.variables, before, strict=True):
+        variable.assign(value)
+    fresh.train(other, batch_size=BATCH, epochs=2, seed=1)
+    assert same_bytes(driver.model, fresh.model)  # it was the other data that it saw
+
+
+def test_a_second_training_gives_the_history_of_a_first_on_the_same_weights(dataset):
+    driver = driver_of(dataset)
+    initial = [variable.numpy().copy() for variable in driver.model.variables]
+    histories = []
+    for _ in range(2):
+        for variable, value in zip(driver.model.variables, initial, strict=True):
+            variable.assign(value)
+        histories.append(driver.train(dataset, batch_size=BATCH, epochs=2, seed=0))
+    assert histories[0] == histories[1]
+
+
+@pytest.mark.parametrize("penalty", [None, keras.regularizers.L2(0.5)], ids=["plain", "penalty"])
+def test_the_test_step_measures_what_keras_measures(dataset, penalty):
+    driver = driver_of(dataset, penalty)
+    result = driver.evaluate(dataset.train, batch_size=BATCH)
+    model = driver.model
+    metrics = [
+        keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+        keras.metrics.SparseCategoricalCrossentropy(name="crossentropy", from_logits=True),
+        keras.metrics.SparseTopKCategoricalAccuracy(k=1, name="top_1"),
+    ]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(loss=loss, metrics=metrics, jit_compile=False)
+    assert result == model.evaluate(data.batches(dataset.train, BATCH), return_dict=True, verbose=0)
+    squares = (model.layers[0].get_weights()[0].astype(np.float64) ** 2).sum()
+    added = 0.5 * squares if penalty is not None else 0.0
+    assert result["loss"] == pytest.approx(result["crossentropy"] + added, rel=1e-5)
+    predicted = model.predict(dataset.train.x, verbose=0).argmax(axis=1)
+    assert result["accuracy"] == result["top_1"] == pytest.approx((predicted == dataset.train.y).mean())
+
+
+def test_a_measurement_changes_no_variable_of_the_model(dataset):
+    driver = driver_of(dataset)
+    before = [variable.numpy().tobytes() for variable in (*driver.model.variables, *driver.optimizer.variables)]
+    first, second = (driver.evaluate(dataset.train, batch_size=BATCH) for _ in range(2))
+    assert first == second
+    assert before == [variable.numpy().tobytes() for variable in (*driver.model.variables, *driver.optimizer.variables)]
+
+
+@pytest.mark.parametrize("rate", [0.25, lambda updates: 0.1], ids=["number", "function"])
+def test_callbacks_are_told_the_learning_rate(dataset, rate):
+    callback = Params()
+    driver_of(dataset, learning_rate=rate).train(dataset, batch_size=BATCH, epochs=1, seed=0, callbacks=[callback])
+    assert callback.told["learning_rate"] is rate
+    assert (callback.told["steps"], callback.told["epochs"]) == (13, 1)
+
+
+def test_callbacks_are_told_all_that_fit_tells_them(dataset):
+    by_loop, by_fit = Params(), Params()
+    driver_of(dataset).train(dataset, batch_size=BATCH, epochs=2, seed=0, callbacks=[by_loop])
+    fit(dataset, [by_fit], 1)
+    assert by_loop.told.items() >= by_fit.told.items()
+    assert by_loop.told["learning_rate"] is None
+    assert by_fit.told

@@ -172,9 +172,16 @@ def test_a_recipe_trains_as_a_script_and_as_a_module(args, side, python, tmp_pat
     assert "test: loss " in process.stdout
     folder = tmp_path / "cwd" / "logs" / "mlp_classifier" / "mine"
     assert [path.name for path in folder.iterdir()] == [side]
-    assert {"config.json", "history.json", "model.keras", "report.json", "state.npz", "train", "validation"} == {
-        path.name for path in (folder / side).iterdir()
-    }
+    assert {
+        "config.json",
+        "history.json",
+        "model.keras",
+        "report.json",
+        "state.npz",
+        "train",
+        "validation",
+        "test",
+    } == {path.name for path in (folder / side).iterdir()}
 
 
 @pytest.mark.parametrize(("path", "verb"), [(FIT, "fit"), (LOOP, "loop")])

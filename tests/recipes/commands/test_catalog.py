@@ -75,7 +75,8 @@ def test_fields_and_defaults_read_from_the_source_are_those_of_the_imported_clas
 def test_annotations_read_from_the_source_are_those_of_the_imported_class(pair):
     for field in dataclasses.fields(module_of(pair, "fit").HParams):
         written = pair.fit.fields[field.name].annotation
-        assert written == (field.type.__name__ if isinstance(field.type, type) else str(field.type))
+        imported = field.type.__name__ if isinstance(field.type, type) else str(field.type).removeprefix("typing.")
+        assert written == imported
 
 
 @EVERY_PAIR

@@ -240,6 +240,7 @@ def test_both_sides_leave_a_whole_run_in_one_folder(compared):
             "state.npz",
             "train",
             "validation",
+            "test",
         }
         config = json.loads((folder / name / "config.json").read_text())
         assert config["command"].startswith("recipes compare mlp_classifier --epochs 2 --run mine --json ")

@@ -33,9 +33,11 @@ def test_the_table_holds_every_pair_with_topic_title_and_default_data(capsys, mo
     monkeypatch.setenv("COLUMNS", "300")
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
+    topics = [line.strip() for line in lines if len(line.split()) == 1 and line.strip().isalpha()]
+    assert topics == list(dict.fromkeys(pair.topic for pair in catalog.pairs().values()))
     for pair in catalog.pairs().values():
-        row = next(line for line in lines if f" {pair.name} " in line)
-        assert pair.topic in row
+        above, row = next((lines[:at], line) for at, line in enumerate(lines) if f" {pair.name} " in line)
+        assert [line.strip() for line in above if line.strip() in topics][-1] == pair.topic
         assert pair.fit.title in row
         assert pair.fit.fields["data"].default in row
 

@@ -314,3 +314,72 @@ def test_a_folder_that_is_not_there_holds_no_run(side, tmp_path):
     shutil.rmtree(side("b"))
     with pytest.raises(UsageError, match="holds no finished run"):
         parity.compare(folder, tmp_path / "b")
+
+
+@pytest.fixture
+def summarised(side, tmp_path):
+    """A function that writes a run which trained in two children only, and returns its folder."""
+
+    def summarised(name, metrics):
+        for child in ("fold_1", "fold_2"):
+            side(f"{name}/{child}")
+        if metrics is not None:
+            report = {"metrics": metrics, "weights_moved": True}
+            (tmp_path / name / "report.json").write_text(json.dumps(report), encoding="utf-8")
+        return tmp_path / name
+
+    return summarised
+
+
+def test_equal_summaries_of_identical_children_are_identical(summarised):
+    result = parity.compare(*(summarised(name, {"loss_mean": 0.5, "loss_spread": 0.0}) for name in ("a", "b")))
+    assert result.identical
+    assert result.reasons == []
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        ({"loss_mean": math.nextafter(0.5, 1), "auc_mean": 0.9}, "final loss_mean: 0.5 and 0.5000000000000001"),
+        ({"loss_mean": -0.5, "auc_mean": 0.9}, "final loss_mean: 0.5 and -0.5"),
+        ({"loss_mean": 0.5}, "final auc_mean: 0.9 and None"),
+        ({"loss_mean": 0.5, "auc_mean": 0.9, "f1_mean": 0.25}, "final f1_mean: None and 0.25"),
+    ],
+)
+def test_another_metric_of_the_summary_is_a_difference(summarised, other, reason):
+    result = parity.compare(summarised("a", {"loss_mean": 0.5, "auc_mean": 0.9}), summarised("b", other))
+    assert_refused(result, reason)
+    assert result.reasons == [reason]
+
+
+def test_a_summary_is_held_to_the_tolerance(summarised):
+    fit = summarised("fit", {"loss_mean": 0.5})
+    near, far = (summarised(name, {"loss_mean": 0.5 + off}) for name, off in (("near", 1e-7), ("far", 1e-5)))
+    result = parity.compare(fit, near, tolerance=1e-6)
+    assert (result.identical, result.within_tolerance) == (False, True)
+    assert_refused(parity.compare(fit, far, tolerance=1e-6), "final loss_mean")
+
+
+def test_identical_is_withheld_from_a_summary_that_is_not_finite(summarised):
+    result = parity.compare(*(summarised(name, {"loss_mean": None}) for name in ("a", "b")), tolerance=1)
+    assert_refused(result, "final loss_mean: None and None")
+
+
+def test_a_run_that_trained_itself_is_not_compared_twice(side, tmp_path):
+    for name, loss in (("a", 0.5), ("b", 0.625)):
+        side(name, metrics={"loss": loss})
+        side(f"{name}/fold_1")
+    assert parity.compare(tmp_path / "a", tmp_path / "b").reasons == ["final loss: 0.5 and 0.625"]
+
+
+def test_a_summary_that_is_no_json_is_refused(summarised):
+    folders = [summarised(name, {"loss_mean": 0.5}) for name in ("a", "b")]
+    (folders[1] / "report.json").write_text("half a", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"b holds no finished run \(report\.json"):
+        parity.compare(*folders)
+
+
+@pytest.mark.parametrize("lacking", ["a", "b"])
+def test_a_summary_that_only_one_side_has_is_a_difference(summarised, lacking):
+    folders = [summarised(name, None if name == lacking else {"loss_mean": 0.5}) for name in ("a", "b")]
+    assert not parity.compare(*folders).holds

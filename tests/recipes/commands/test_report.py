@@ -124,7 +124,7 @@ def test_the_table_holds_times_memory_settings_and_metrics_of_both_sides(result,
     assert "XLA (jit_compile) on on" in rows
     assert "lines of code 57 57" in rows
     metrics = [row for row in rows if row.startswith("test ")]
-    assert metrics == ["test loss 0.125 0.125", "test accuracy 0.875 0.875", "test f1 0.5 0.5"]
+    assert metrics == ["test f1 0.5 0.5", "test accuracy 0.875 0.875", "test loss 0.125 0.125"]
 
 
 def test_a_single_epoch_has_no_steady_time_and_no_speed_up(result, capsys):
@@ -228,3 +228,36 @@ def test_outside_a_terminal_the_status_is_one_plain_line(capsys):
     assert out.startswith("training: ")
     assert out.endswith(" s\n")
     assert out.count("\n") == 1
+
+
+def metric_rows(capsys):
+    """The first column of the rows above that of the times."""
+    lines = capsys.readouterr().out.splitlines()
+    head = next(index for index, line in enumerate(lines) if line.split() == ["fit", "custom", "loop"])
+    rows = [line.strip().split("  ")[0] for line in lines[head + 2 :]]  # below the head is a rule
+    return rows[: rows.index("first epoch, compilation included")]
+
+
+def test_metrics_of_a_run_with_children_are_called_as_the_recipe_named_them(result, capsys):
+    summary = SIDE | {"metrics": {"loss_mean": 0.5, "test_loss": 0.25}, "children": ["fold_1", "fold_2"]}
+    report.show(result(sides={"fit": summary, "custom_loop": summary}))
+    assert metric_rows(capsys) == ["loss_mean", "test_loss"]
+
+
+@pytest.mark.parametrize("children", [{}, {"children": []}])
+def test_metrics_of_a_run_without_children_are_those_of_the_test_part(result, capsys, children):
+    report.show(result(sides={"fit": SIDE | children, "custom_loop": SIDE | children}))
+    assert metric_rows(capsys) == ["test f1", "test accuracy", "test loss"]
+
+
+def test_metrics_are_shown_in_the_order_of_the_report(result, capsys):
+    metrics = {"loss": 0.5, "zeta": 1.0, "alpha": 2.0, "mid": 3.0}
+    fit, loop = SIDE | {"metrics": metrics}, SIDE | {"metrics": dict(sorted(metrics.items()))}
+    report.show(result(sides={"fit": fit, "custom_loop": loop}))
+    assert metric_rows(capsys) == ["test loss", "test zeta", "test alpha", "test mid"]
+
+
+def test_a_metric_that_one_side_lacks_is_left_out(result, capsys):
+    loop = SIDE | {"metrics": {"loss": 0.5, "only_here": 1.0}}
+    report.show(result(FAR, sides={"fit": SIDE, "custom_loop": loop}))
+    assert metric_rows(capsys) == ["test loss"]

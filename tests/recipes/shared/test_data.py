@@ -409,3 +409,120 @@ def test_a_real_file_for_the_other_task_is_refused_in_one_line(real_data, file, 
     with pytest.raises(UsageError, match=says) as error:
         data.load(HParams(data=str(real_data / file), target=target), task)
     assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def marked():
+    """Vectors that can be told apart by their first value, which is their row, of a rare and a common class."""
+    labels = np.where(np.random.default_rng(0).permutation(N) < 20, 7, 3)
+    other = np.random.default_rng(1).normal(5, 3, N)
+    return {"x_train": np.column_stack([np.arange(N), other]), "y_train": labels}
+
+
+def marked_rows(dataset, split, raw):
+    """The rows of `split`, by undoing the scaling of the training part, whose rows the others leave."""
+    return [int(np.argmin(np.abs(np.asarray(dataset.preprocessing(np.float32(raw)))[:, 0] - x[0]))) for x in split.x]
+
+
+def test_every_example_is_held_out_by_exactly_one_fold(write, marked):
+    folds = data.folds(write(**marked), 5)
+    held_out = []
+    for fold in folds:
+        train, validation = (marked_rows(fold, part, marked["x_train"]) for part in (fold.train, fold.validation))
+        assert sorted(train + validation) == list(range(N))
+        np.testing.assert_array_equal(fold.train.y, marked["y_train"][train] == 7)
+        np.testing.assert_array_equal(fold.validation.y, marked["y_train"][validation] == 7)
+        held_out += validation
+    assert sorted(held_out) == list(range(N))
+    assert [len(fold.validation) for fold in folds] == [41, 41, 41, 40, 40]
+
+
+@pytest.mark.parametrize("count", [2, 3, 20])
+def test_every_fold_has_its_share_of_every_class(write, marked, count):
+    folds = data.folds(write(**marked), count)
+    assert len(folds) == count
+    for fold in folds:
+        common, rare = np.bincount(fold.validation.y)
+        assert abs(rare - 20 / count) < 1
+        assert abs(common - 183 / count) < 1
+        assert fold.class_names == ("3", "7")
+
+
+def test_the_folds_are_shuffled(write, marked):
+    first = data.folds(write(**marked), 5)[0]
+    assert np.ptp(marked_rows(first, first.validation, marked["x_train"])) > N / 2
+
+
+def test_the_held_out_fold_is_the_test_part_too(write, marked):
+    for fold in data.folds(write(**marked), 3):
+        assert fold.test is fold.validation
+
+
+def test_every_fold_is_scaled_by_its_own_training_part(write, marked):
+    folds, raw = data.folds(write(**marked), 4), marked["x_train"]
+    for fold in folds:
+        np.testing.assert_allclose(fold.train.x.mean(axis=0, dtype=np.float64), 0, atol=1e-5)
+        np.testing.assert_allclose(fold.train.x.var(axis=0, dtype=np.float64), 1, rtol=1e-5)
+        train, held_out = (marked_rows(fold, part, raw) for part in (fold.train, fold.validation))
+        mean, deviation = raw[train].mean(axis=0), raw[train].std(axis=0)
+        np.testing.assert_allclose(fold.validation.x, (raw[held_out] - mean) / deviation, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(fold.preprocessing(np.float32(raw[:5])), (raw[:5] - mean) / deviation, rtol=1e-4)
+    means = [np.asarray(fold.preprocessing(np.float32(raw[:1]))).tobytes() for fold in folds]
+    assert len(set(means)) == 4
+
+
+def test_the_folds_are_the_same_whatever_the_seed_of_the_run(write, marked):
+    hparams = write(**marked)
+    for one, other in zip(*(data.folds(replace(hparams, seed=seed), 3) for seed in (0, 1)), strict=True):
+        np.testing.assert_array_equal(one.train.x, other.train.x)
+        np.testing.assert_array_equal(one.validation.x, other.validation.x)
+        np.testing.assert_array_equal(one.validation.y, other.validation.y)
+
+
+def test_a_test_part_of_the_sources_own_is_in_no_fold(write, marked):
+    own = {"x_test": np.full((30, 2), 1e6), "y_test": np.arange(30) % 2 * 4 + 3}
+    for with_own, without in zip(data.folds(write(**marked, **own), 3), data.folds(write(**marked), 3), strict=True):
+        for part in ("train", "validation", "test"):
+            np.testing.assert_array_equal(getattr(with_own, part).x, getattr(without, part).x)
+            np.testing.assert_array_equal(getattr(with_own, part).y, getattr(without, part).y)
+
+
+def test_the_folds_of_text_classes_in_a_table_partition_it(tmp_path):
+    labels = ["spam", "ham", "eggs"] * 20
+    path = tmp_path / "mail.csv"
+    path.write_text("row,label\n" + "".join(f"{row},{label}\n" for row, label in enumerate(labels)))
+    held_out = []
+    for fold in data.folds(HParams(data=str(path), batch_size=8), 4):
+        assert fold.class_names == ("eggs", "ham", "spam")
+        assert np.bincount(fold.validation.y).tolist() == [5, 5, 5]
+        order = np.argsort(np.concatenate([fold.train.x[:, 0], fold.validation.x[:, 0]]))
+        encoded = np.concatenate([fold.train.y, fold.validation.y])[order]
+        assert [fold.class_names[index] for index in encoded] == labels
+        held_out += np.flatnonzero(order >= len(fold.train)).tolist()
+    assert sorted(held_out) == list(range(60))
+
+
+@pytest.mark.parametrize("count", [21, 30])
+def test_a_class_with_fewer_examples_than_folds_is_refused(write, marked, count):
+    says = f"the class 7 has 20 examples, too few for {count} folds"
+    with pytest.raises(UsageError, match=says) as error:
+        data.folds(write(**marked), count)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("y", "batch_size", "says"),
+    [
+        (np.arange(60) / 4, 8, "the target holds fractions"),
+        (np.zeros(60), 8, "every example has the target 0"),
+        (np.arange(60) % 2, 41, "--batch-size is 41, more than the 40 training examples"),
+    ],
+)
+def test_what_no_recipe_can_use_makes_no_folds(write, y, batch_size, says):
+    with pytest.raises(UsageError, match=says):
+        data.folds(write(batch_size, x_train=X, y_train=y), 3)
+
+
+def test_the_largest_batch_is_the_smallest_training_part(write):
+    hparams = write(40, x_train=X, y_train=HALVES)
+    assert [len(fold.train) for fold in data.folds(hparams, 3)] == [40, 40, 40]

@@ -65,19 +65,10 @@ def run_loop(model, recorder, y, steps_per_execution=None):
         mean.update_state(loss)
 
     good = Split(X, targets())
-    loop.train(
-        model,
-        train_step,
-        lambda x, y: mean.update_state(0.0),
-        [mean],
-        Dataset(Split(X, y), good, good, preprocessing=None),
-        batch_size=2,
-        epochs=2,
-        seed=0,
-        steps_per_execution=steps_per_execution,
-        optimizer=optimizer,
-        callbacks=[recorder],
-    )
+    test_step = lambda x, y: mean.update_state(0.0)  # noqa: E731
+    driver = loop.Loop(model, train_step, test_step, [mean], optimizer, steps_per_execution=steps_per_execution)
+    dataset = Dataset(Split(X, y), good, good, preprocessing=None)
+    driver.train(dataset, batch_size=2, epochs=2, seed=0, callbacks=[recorder])
     order = loop.epoch_order(len(X), 0, 0).numpy()
     return int(np.flatnonzero(~np.isfinite(y[order, 0]))[0]) // 2 + 1
 

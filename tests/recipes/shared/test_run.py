@@ -8,7 +8,12 @@ import sysconfig
 import keras
 import numpy as np
 import pytest
+import scipy.special
 import tensorflow as tf
+from matplotlib import image
+from matplotlib.figure import Figure
+from sklearn import metrics
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from recipes.shared import data, preprocessing, state
 from recipes.shared.errors import TrainingDiverged, UsageError
@@ -87,6 +92,7 @@ def test_a_finished_run_leaves_everything_in_its_folder_and_nothing_else(images,
         "model.keras",
         "train",
         "validation",
+        "test",
     }
     with np.load(run.folder / "state.npz", allow_pickle=False) as archive:
         for name, array in state.arrays(model).items():
@@ -288,3 +294,167 @@ def test_a_loop_that_calls_the_epoch_hooks_alone_is_recorded_and_its_nan_is_seen
         run.finish(model, None, {"loss": 1.0})
     run.close()
     assert json.loads((tmp_path / "run" / "history.json").read_text()) == {"loss": [1.0, None]}
+
+
+def read_scalars(folder):
+    """Return {tag: (step, value)} of the last point of every tag in `folder`."""
+    events = EventAccumulator(str(folder)).Reload()
+    return {tag: (events.Scalars(tag)[-1].step, events.Scalars(tag)[-1].value) for tag in events.Tags()["scalars"]}
+
+
+def classification_by_scikit_learn(labels, logits):
+    predictions = logits.argmax(axis=1)
+    probabilities = scipy.special.softmax(logits.astype(np.float64), axis=1)
+    return {
+        "accuracy": metrics.accuracy_score(labels, predictions),
+        "precision": metrics.precision_score(labels, predictions, average="macro", zero_division=0.0),
+        "recall": metrics.recall_score(labels, predictions, average="macro", zero_division=0.0),
+        "f1": metrics.f1_score(labels, predictions, average="macro", zero_division=0.0),
+        "auc": metrics.roc_auc_score(labels, probabilities, multi_class="ovr"),
+    }
+
+
+def regression_by_scikit_learn(targets, predictions):
+    return {
+        "mse": metrics.mean_squared_error(targets, predictions),
+        "mae": metrics.mean_absolute_error(targets, predictions),
+        "r2": metrics.r2_score(targets, predictions),
+    }
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_the_final_scores_of_both_parts_are_those_of_scikit_learn(images, table, tmp_path, task):
+    run, model, dataset, results = small(images if task == "classification" else table, tmp_path / "fit", task)
+    updates = int(model.optimizer.iterations)
+    run.finish(model, dataset, results)
+    run.close()
+    score = classification_by_scikit_learn if task == "classification" else regression_by_scikit_learn
+    expected = {
+        part: score(getattr(dataset, part).y, model.predict(getattr(dataset, part).x, verbose=0))
+        for part in ("validation", "test")
+    }
+    report = json.loads((run.folder / "report.json").read_text())
+    assert report["validation_metrics"] == run.validation_metrics == pytest.approx(expected["validation"], rel=1e-5)
+    assert report["metrics"] == pytest.approx(expected["test"] | {"loss": results["loss"]}, rel=1e-5)
+    assert expected["validation"] != expected["test"]
+    for part, reported in (("validation", run.validation_metrics), ("test", run.metrics)):
+        points = {tag: point for tag, point in read_scalars(run.folder / part).items() if tag.startswith("final_")}
+        assert points.keys() == {f"final_{name}" for name in reported}
+        assert {step for step, _ in points.values()} == {updates}
+        values = {name: points[f"final_{name}"][1] for name in expected[part]}
+        assert values == pytest.approx(expected[part], rel=1e-5)
+
+
+def test_what_the_side_measured_itself_is_not_overwritten_by_the_scores(images, tmp_path):
+    run, model, dataset, _ = small(images, tmp_path / "fit", "classification")
+    run.finish(model, dataset, {"recall": 0.25, "loss": 0.5})
+    run.close()
+    assert (run.metrics["recall"], run.metrics["loss"]) == (0.25, 0.5)
+    assert list(run.metrics) == ["loss", "recall", "accuracy", "precision", "f1", "auc"]
+    assert read_scalars(run.folder / "test")["final_recall"][1] == 0.25
+
+
+def test_a_diverged_run_has_no_final_scores(images, tmp_path):
+    run, model, dataset, _ = small(images, tmp_path / "fit", "classification", rate=1e38)
+    with pytest.raises(TrainingDiverged):
+        run.finish(model, dataset, {"accuracy": 0.1, "loss": float("nan")})
+    run.close()
+    assert run.validation_metrics == {}
+    assert not (run.folder / "test").exists()
+
+
+def test_a_run_is_called_by_its_folder_and_a_child_may_have_other_hyper_parameters(tmp_path):
+    hparams, other = HParams(seed=1), HParams(seed=2, learning_rate=0.25)
+    run = Run(tmp_path / "now" / "fit", hparams)
+    first, second = run.child("fold_1"), run.child("fold_2", other)
+    assert [each.name for each in (run, first, second)] == ["fit", "fold_1", "fold_2"]
+    assert (first.hparams, second.hparams) == (hparams, other)
+    train_briefly(second)
+    config = json.loads((second.folder / "config.json").read_text())
+    assert (config["hparams"]["seed"], config["hparams"]["learning_rate"]) == (2, 0.25)
+    run.close()
+    assert read_scalars(second.folder / "train").keys() >= {"epoch_loss"}  # closed, so written, with its parent
+
+
+def train_briefly(run, epochs=3, examples=10, rate=0.1):
+    """Train a small model, 2 examples a step, and finish the run."""
+    x = np.linspace(-1, 1, examples, dtype=np.float32)[:, None]
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(rate), "mse", jit_compile=False)
+    model.fit(x, 2 * x + 1, batch_size=2, epochs=epochs, callbacks=run.callbacks, verbose=0)
+    run.finish(model, None, {"loss": 0.5})
+
+
+def test_a_run_of_children_alone_is_summarised_by_its_parent(tmp_path):
+    run = Run(tmp_path / "now" / "fit", HParams(seed=3), about={"recipe": "mine"})
+    for name, epochs, examples in (("fold_1", 3, 10), ("fold_2", 2, 7)):
+        train_briefly(run.child(name), epochs, examples)
+    run.summarise({"f1_mean": 0.5, "accuracy_mean": 0.75, "broken": float("nan")})
+    run.close()
+    report = json.loads((run.folder / "report.json").read_text())
+    assert list(report["metrics"].items()) == [("f1_mean", 0.5), ("accuracy_mean", 0.75), ("broken", None)]
+    assert report["children"] == ["fold_1", "fold_2"]
+    assert report["validation_metrics"] == {}
+    assert report["updates"] == 3 * 5 + 2 * 4
+    assert report["weights_moved"] is True
+    assert (report["steps_per_execution"], report["jit_compile"]) == (1, False)
+    seconds = [child.recorder.epoch_seconds for child in run.children]
+    assert report["first_epoch_seconds"] == seconds[0][0]
+    assert report["seconds_per_epoch"] == pytest.approx(np.median(seconds[0][1:] + seconds[1][1:]))
+    assert report["seconds_total"] > sum(map(sum, seconds))
+    config = json.loads((run.folder / "config.json").read_text())
+    assert (config["recipe"], config["hparams"]["seed"]) == ("mine", 3)
+    assert {path.name for path in run.folder.iterdir()} == {"config.json", "report.json", "fold_1", "fold_2"}
+
+
+@pytest.mark.parametrize("still", [0, 1])
+def test_one_child_whose_weights_did_not_move_shows_in_the_parents_report(tmp_path, still):
+    run = Run(tmp_path / "fit", HParams())
+    for index in range(2):
+        train_briefly(run.child(f"fold_{index}"), rate=0.0 if index == still else 0.1)
+    run.summarise({"loss_mean": 0.5})
+    run.close()
+    assert json.loads((run.folder / "report.json").read_text())["weights_moved"] is False
+
+
+def test_children_of_a_single_epoch_have_no_steady_time(tmp_path):
+    run = Run(tmp_path / "fit", HParams())
+    for index in range(2):
+        train_briefly(run.child(f"fold_{index}"), epochs=1)
+    run.summarise({})
+    run.close()
+    assert json.loads((run.folder / "report.json").read_text())["seconds_per_epoch"] is None
+
+
+def test_a_run_without_children_says_so(images, tmp_path):
+    run, model, dataset, results = small(images, tmp_path, "classification", epochs=1)
+    run.finish(model, dataset, results)
+    run.close()
+    assert json.loads((tmp_path / "report.json").read_text())["children"] == []
+
+
+def test_a_picture_is_a_file_in_the_folder_and_an_image_in_tensorboard(tmp_path):
+    run = Run(tmp_path / "logs" / "fit", HParams())
+    figure = Figure(figsize=(2, 1), dpi=100)
+    figure.subplots().plot([0, 1], [1, 0])
+    run.picture("curve", figure)
+    path = run.folder / "curve.png"
+    pixels = image.imread(path)
+    assert pixels.shape == (100, 200, 4)
+    assert np.ptp(pixels[..., 0]) == 1  # black on white
+    events = EventAccumulator(str(run.folder / "train")).Reload()  # visible before the run is closed
+    assert events.Tags()["images"] == ["curve"]
+    (shown,) = events.Images("curve")
+    assert (shown.step, shown.encoded_image_string) == (0, path.read_bytes())
+    run.close()
+
+
+def test_a_picture_after_training_stands_at_the_updates_made(tmp_path):
+    run = Run(tmp_path / "fit", HParams())
+    train_briefly(run)
+    for name in ("one", "other"):
+        run.picture(name, Figure(figsize=(1, 1)))
+    run.close()
+    events = EventAccumulator(str(run.folder / "train")).Reload()
+    assert {name: events.Images(name)[0].step for name in ("one", "other")} == {"one": 15, "other": 15}
+    assert "epoch_loss" in events.Tags()["scalars"]

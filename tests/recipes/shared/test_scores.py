@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics
 
 from recipes.shared import scores
-from recipes.shared.data import Dataset, Split
+from recipes.shared.data import Split
 
 # Hand-worked confusion matrix, rows true, columns predicted: [[2, 1, 0], [0, 1, 1], [0, 0, 1]]
 LABELS = np.array([0, 0, 0, 1, 1, 2])
@@ -46,7 +46,13 @@ def test_a_class_that_is_never_predicted_scores_zero():
 
 def test_a_single_logit_is_held_against_zero_not_one_half():
     labels, logits = np.float32([[1], [1], [0], [0]]), np.float32([[0.3], [0.1], [-0.1], [-2]])
-    assert scores.classification(labels, logits) == {"precision": 1.0, "recall": 1.0, "f1": 1.0, "auc": 1.0}
+    assert scores.classification(labels, logits) == {
+        "accuracy": 1.0,
+        "precision": 1.0,
+        "recall": 1.0,
+        "f1": 1.0,
+        "auc": 1.0,
+    }
 
 
 def test_the_auc_of_a_single_logit_counts_the_pairs_in_order(random):
@@ -83,7 +89,7 @@ def test_the_auc_of_huge_logits_is_defined():
 )
 def test_the_auc_is_left_out_when_a_class_is_missing(random, labels, width):
     result = scores.classification(np.array(labels), random.normal(size=(3, width)))
-    assert sorted(result) == ["f1", "precision", "recall"]
+    assert sorted(result) == ["accuracy", "f1", "precision", "recall"]
 
 
 def test_regression_scores_follow_their_formulas():
@@ -99,20 +105,34 @@ def test_regression_of_a_single_example_has_no_r2_and_gives_no_warning():
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 1024])
-def test_a_model_is_scored_on_the_test_part_with_dropout_off(random, batch_size):
+def test_a_model_is_scored_with_dropout_off(random, batch_size):
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dropout(0.9), keras.layers.Dense(2)])
     x, y = random.normal(size=(20, 3)).astype(np.float32), random.integers(0, 2, 20).astype(np.int32)
-    wrong = Split(x, 1 - y)
-    dataset = Dataset(wrong, wrong, Split(x, y), preprocessing=None, class_names=("no", "yes"))
     kernel, bias = model.get_weights()
-    assert scores.score(model, dataset, batch_size) == pytest.approx(scores.classification(y, x @ kernel + bias))
+    result = scores.score(model, Split(x, y), ("no", "yes"), batch_size)
+    assert result == pytest.approx(scores.classification(y, x @ kernel + bias))
 
 
 def test_a_data_set_without_classes_gets_regression_scores(random):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     x, y = random.normal(size=(20, 3)).astype(np.float32), random.normal(size=(20, 1)).astype(np.float32)
-    split = Split(x, y)
     kernel, bias = model.get_weights()
     expected = scores.regression(y, x @ kernel + bias)
-    assert scores.score(model, Dataset(split, split, split, preprocessing=None)) == pytest.approx(expected, rel=1e-5)
+    assert scores.score(model, Split(x, y), ()) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("labels", [LABELS, LABELS[:, None], np.eye(3)[LABELS]], ids=["indices", "column", "one_hot"])
+def test_accuracy_is_the_share_of_right_predictions(labels):
+    assert scores.classification(labels, np.eye(3, dtype=np.float32)[PREDICTED])["accuracy"] == pytest.approx(4 / 6)
+
+
+def test_accuracy_of_a_single_logit_counts_zero_as_class_0():
+    labels, logits = np.float32([[0], [0], [1], [1], [0]]), np.float32([[0.0], [0.0], [0.4], [-1], [2]])
+    assert scores.classification(labels, logits)["accuracy"] == pytest.approx(3 / 5)
+
+
+def test_accuracy_does_not_weigh_the_classes_as_recall_does():
+    result = scores.classification(np.array([0] * 9 + [1]), np.float32([[1, 0]] * 10))
+    assert result["accuracy"] == pytest.approx(0.9)
+    assert result["recall"] == pytest.approx(0.5)

@@ -3,8 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from custom_loops import loop
+from recipes.shared.data import Dataset, Split
 from recipes.shared.hparams import HParams
 from recipes.shared.tensorboard_logging import EventFile, TensorBoardLogger
 
@@ -106,6 +109,7 @@ def test_every_epoch_is_logged_with_validation_in_a_folder_of_its_own(model, log
     assert set(train) == {
         "batch_loss",
         "batch_mae",
+        "batch_learning_rate",
         "epoch_loss",
         "epoch_mae",
         "epoch_learning_rate",
@@ -187,3 +191,98 @@ def test_both_sides_log_the_same_tags_and_the_loop_every_step(train, steps_per_e
         assert set(ours) == set(theirs)
         for tag in set(ours) - {"epoch_steps_per_second"}:
             assert ours[tag] == theirs[tag]
+
+
+SCHEDULE = keras.optimizers.schedules.PolynomialDecay(0.1, 24, end_learning_rate=0.0)
+
+
+def fit_by_loop(model, logger, rate, learning_rate=None, steps_per_execution=None):
+    """Train as `fit` does; a `learning_rate` stands for an update rule written by hand, without an optimizer."""
+    optimizer = None if learning_rate is not None else keras.optimizers.SGD(rate)
+    loss, metrics = keras.losses.MeanSquaredError(), [keras.metrics.Mean(name="loss")]
+
+    def train_step(x, y):
+        with tf.GradientTape() as tape:
+            value = loss(y, model(x, training=True))
+        gradients = tape.gradient(value, model.trainable_variables)
+        if optimizer is not None:
+            optimizer.apply(gradients, model.trainable_variables)
+        metrics[0].update_state(value, sample_weight=tf.shape(x)[0])
+
+    driver = loop.Loop(
+        model,
+        train_step,
+        loop.make_test_step(model, loss, metrics),
+        metrics,
+        optimizer,
+        learning_rate=learning_rate,
+        steps_per_execution=steps_per_execution,
+    )
+    split = Split(X, 2 * X)
+    dataset = Dataset(split, split, split, preprocessing=None)
+    driver.train(dataset, batch_size=2, epochs=2, seed=0, callbacks=[logger])
+
+
+@pytest.mark.parametrize("rate", [0.0625, SCHEDULE], ids=["constant", "schedule"])
+@pytest.mark.parametrize("steps_per_execution", [1, 5, 12])
+def test_fit_logs_the_rate_of_every_update(model, logger, tmp_path, rate, steps_per_execution):
+    fit(model, [logger], rate=rate, steps_per_execution=steps_per_execution)
+    points = read(tmp_path / "train")["batch_learning_rate"]
+    assert [step for step, _ in points] == list(range(1, 25))
+    expected = [float(rate(step)) if callable(rate) else rate for step in range(24)]
+    assert [value for _, value in points] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rate", "steps_per_execution"), [(0.0625, None), (SCHEDULE, None), (SCHEDULE, 1), (SCHEDULE, 5)]
+)
+def test_the_loop_logs_the_rates_that_fit_logs(model, logger, tmp_path, rate, steps_per_execution):
+    fit_by_loop(model, logger, rate, steps_per_execution=steps_per_execution)
+    by_loop = read(tmp_path / "train")
+    other = TensorBoardLogger(tmp_path / "fit", HParams())
+    fit(model, [other], rate=rate)
+    other.close()
+    by_fit = read(tmp_path / "fit" / "train")
+    assert len(by_fit["batch_learning_rate"]) == 24
+    for tag in ("batch_learning_rate", "epoch_learning_rate"):
+        assert by_loop[tag] == by_fit[tag]
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "expected"),
+    [(0.0625, [0.0625] * 24), (lambda updates: 1 / (tf.cast(updates, tf.float32) + 1), 1 / np.arange(1, 25))],
+    ids=["number", "function"],
+)
+def test_a_loop_without_an_optimizer_shows_the_rate_it_was_given(model, logger, tmp_path, learning_rate, expected):
+    fit_by_loop(model, logger, None, learning_rate)
+    points = read(tmp_path / "train")["batch_learning_rate"]
+    assert points == [(step, pytest.approx(value)) for step, value in enumerate(expected, start=1)]
+
+
+def test_a_rate_that_changes_between_epochs_holds_for_the_updates_of_the_next(model, logger, tmp_path):
+    fit(model, [keras.callbacks.LearningRateScheduler(lambda epoch: 0.5 / (epoch + 1)), logger], steps_per_execution=5)
+    points = read(tmp_path / "train")["batch_learning_rate"]
+    assert points == list(enumerate([0.5] * 12 + [0.25] * 12, start=1))
+
+
+@pytest.mark.parametrize("tag", ["batch_learning_rate", "epoch_learning_rate"])
+def test_a_model_that_is_trained_on_shows_the_rates_its_optimizer_takes(model, logger, tmp_path, tag):
+    fit(model, [], rate=SCHEDULE, epochs=1)
+    model.fit(X, 2 * X, batch_size=2, callbacks=[logger], verbose=0)
+    rates = {"batch_learning_rate": range(12, 24), "epoch_learning_rate": [24]}[tag]
+    values = [value for _, value in read(tmp_path / "train")[tag]]
+    assert values == pytest.approx([float(SCHEDULE(step)) for step in rates], abs=1e-9)
+
+
+def test_a_picture_comes_back_as_it_was_written_beside_the_scalars(tmp_path):
+    pictures = [bytes(keras.ops.convert_to_numpy(tf.io.encode_png(np.full((3, 5, 3), v, np.uint8)))) for v in (0, 200)]
+    file = EventFile(tmp_path)
+    file.write(2, {"loss": 0.5})
+    file.write_picture(7, "curve", pictures[0])
+    file.write_picture(9, "other/curve", pictures[1])
+    file.close()
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert events.Tags()["images"] == ["curve", "other/curve"]
+    shown = [(each.step, each.encoded_image_string) for tag in ("curve", "other/curve") for each in events.Images(tag)]
+    assert shown == [(7, pictures[0]), (9, pictures[1])]
+    assert read(tmp_path) == {"loss": [(2, 0.5)]}

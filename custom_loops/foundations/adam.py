@@ -1,0 +1,100 @@
+"""Adam: momentum, divided by the root of a moving mean of squared gradients, both corrected for starting at 0.
+
+    m := b1 m + (1 - b1) gradient                v := b2 v + (1 - b2) gradient^2
+    w := w - a  m / (1 - b1^t)  /  (sqrt(v / (1 - b2^t)) + e / sqrt(1 - b2^t))        t = 1, 2, ...
+
+After t steps m has seen weights that add up to 1 - b1^t, not 1, hence the division (Kingma and Ba 2015, section 3).
+Keras takes the form at the end of their section 2, w := w - a sqrt(1 - b2^t) / (1 - b1^t)  m / (sqrt(v) + e), which is
+the same but for e: in Algorithm 1, and in PyTorch, e itself stands where the last term above does. In the first step
+that is 32 times less.
+
+This side writes the rule out in the training step; its twin in `recipes` lets the optimizer do that in `model.fit`.
+
+    recipes loop adam
+
+Measured on the test part of digits, seed 0: accuracy 0.956; weights differ by up to 2e-06; a steady epoch takes 45 ms
+by fit, 4.6 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
+"""
+
+if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
+    from recipes.__main__ import script
+
+    script(__file__)
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from custom_loops import loop
+from recipes.foundations.adam import HParams, build_model, load_data
+from recipes.shared import losses
+from recipes.shared.run import Run
+
+TOLERANCE = 1e-5  # the rule is written by hand: other forms of the same terms round otherwise, a unit or so a step
+
+
+def make_train_step(
+    model: keras.Model,
+    iterations: tf.Variable,
+    means: Sequence[tf.Variable],
+    mean_squares: Sequence[tf.Variable],
+    loss: keras.losses.Loss,
+    metrics: Sequence[keras.metrics.Metric],
+    hparams: HParams,
+) -> loop.Step:
+    """Return the function that makes one update from a batch.
+
+    `iterations` counts the updates; `means` (m) and
+    `mean_squares` (v) hold one variable for each trainable one.
+    """
+    mean_loss, accuracy = metrics
+
+    def train_step(x: tf.Tensor, y: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            logits = model(x, training=True)
+            total_loss = losses.total(loss(y, logits), model.losses)
+        gradients = tape.gradient(total_loss, model.trainable_variables)
+        # fit: Adam(learning_rate, beta_1, beta_2, epsilon)
+        t = tf.cast(iterations.assign_add(1), tf.float32)
+        mean_correction, square_correction = 1 - hparams.beta_1**t, 1 - hparams.beta_2**t
+        for variable, mean, mean_square, gradient in zip(
+            model.trainable_variables, means, mean_squares, gradients, strict=True
+        ):
+            mean.assign(hparams.beta_1 * mean + (1 - hparams.beta_1) * gradient)
+            mean_square.assign(hparams.beta_2 * mean_square + (1 - hparams.beta_2) * gradient**2)
+            root = tf.sqrt(mean_square / square_correction) + hparams.epsilon / tf.sqrt(square_correction)
+            variable.assign_sub(hparams.learning_rate * mean / mean_correction / root)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
+        accuracy.update_state(y, logits)  # of the predictions made before the update
+
+    return train_step
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Train, evaluate on the test part, and leave everything in the run's folder."""
+    dataset = load_data(hparams)
+    model = build_model(hparams, dataset)
+    iterations = tf.Variable(0, dtype=tf.int64)
+    means = [tf.Variable(tf.zeros(variable.shape)) for variable in model.trainable_variables]
+    mean_squares = [tf.Variable(tf.zeros(variable.shape)) for variable in model.trainable_variables]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    metrics = [keras.metrics.Mean(name="loss"), keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+    driver = loop.Loop(
+        model,
+        make_train_step(model, iterations, means, mean_squares, loss, metrics, hparams),
+        loop.make_test_step(model, loss, metrics),
+        metrics,
+        learning_rate=hparams.learning_rate,
+        steps_per_execution=hparams.steps_per_execution,
+        jit_compile=hparams.jit_compile,
+    )
+    driver.train(
+        dataset,
+        batch_size=hparams.batch_size,
+        epochs=hparams.epochs,
+        seed=hparams.seed,
+        callbacks=run.callbacks,
+        verbose=run.verbose,
+    )
+    run.finish(model, dataset, driver.evaluate(dataset.test, batch_size=hparams.batch_size))

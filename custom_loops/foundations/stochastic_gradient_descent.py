@@ -1,0 +1,89 @@
+"""Stochastic gradient descent: step along the gradient of a few examples, down to a single one.
+
+    gradient = 2 mean_{n in batch} (prediction_n - y_n) x_n          w := w - a_t gradient
+
+The gradient of b examples is that of all n plus noise, whose size falls as sqrt((n - b) / (n - 1) / b). With a rate
+that decays to 0 the noise dies out, so single examples and mini-batches come to the same solution. What differs is how
+noisy the way there is and, as hardware computes a batch almost as fast as an example, how long it takes.
+
+This side writes out the training step; its twin in `recipes` gives the model to `model.fit`.
+
+    recipes loop stochastic_gradient_descent
+
+Measured on diabetes, seed 0: a step misses by 6.7 (root mean square, at the end) on single examples and by 1.1 on
+batches of 32; training losses 2748 and 2766, the smallest possible is 2747; both sides end with the same bytes; a
+steady epoch takes 118 ms by fit, 7 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
+"""
+
+if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
+    from recipes.__main__ import script
+
+    script(__file__)
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import keras
+import tensorflow as tf
+
+from custom_loops import loop
+from recipes.foundations.stochastic_gradient_descent import HParams, build_model, load_data, step_noise
+from recipes.shared import losses, schedules
+from recipes.shared.run import Run
+
+
+def make_train_step(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    loss: keras.losses.Loss,
+    metrics: Sequence[keras.metrics.Metric],
+) -> loop.Step:
+    """Return the function that makes one update from a batch."""
+    (mean_loss,) = metrics
+
+    def train_step(x: tf.Tensor, y: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            predictions = model(x, training=True)
+            total_loss = losses.total(loss(y, predictions), model.losses)
+        gradients = tape.gradient(total_loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
+
+    return train_step
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Train on single examples, then on mini-batches, and leave everything in the folders of two child runs."""
+    dataset = load_data(hparams)
+    summary: dict[str, float] = {}
+    for values in (replace(hparams, batch_size=1), hparams):
+        child = run.child(f"batch_{values.batch_size}", values)
+        model = build_model(values, dataset)
+        optimizer = keras.optimizers.SGD(schedules.to_zero(values, dataset))
+        loss = keras.losses.MeanSquaredError()
+        metrics = [keras.metrics.Mean(name="loss")]
+        driver = loop.Loop(
+            model,
+            make_train_step(model, optimizer, loss, metrics),
+            loop.make_test_step(model, loss, metrics),
+            metrics,
+            optimizer,
+            steps_per_execution=hparams.steps_per_execution,
+            jit_compile=hparams.jit_compile,
+        )
+        driver.train(
+            dataset,
+            batch_size=values.batch_size,
+            epochs=hparams.epochs,
+            seed=hparams.seed,
+            callbacks=child.callbacks,
+            verbose=run.verbose,
+        )
+        training, test = (
+            driver.evaluate(split, batch_size=values.batch_size) for split in (dataset.train, dataset.test)
+        )
+        child.finish(model, dataset, test)
+        summary[f"training_loss_{child.name}"] = training["loss"]
+        summary[f"test_loss_{child.name}"] = test["loss"]
+        summary[f"step_noise_{child.name}"] = step_noise(values, model, loss, dataset)
+    run.summarise(summary)

@@ -1,0 +1,96 @@
+"""Early stopping: end when the validation loss no longer falls, and go back to the best weights.
+
+    no lower validation loss for 4 epochs:   learning rate := factor * learning rate
+    for 10 epochs:                           stop, restore the weights of the best epoch
+
+The number of epochs is a hyper-parameter that need not be searched (Prechelt 1998). A plateau may only mean that the
+steps are too large, so they are made smaller before the training is given up. A multi-layer perceptron, by Adam.
+
+This side writes both rules out, in a loop over the epochs; its twin in `recipes` hands two callbacks to `model.fit`.
+
+    recipes loop early_stopping
+
+Measured on the test part of digits, seed 0: stops after 35 epochs, the best is the 25th; accuracy 0.961; both sides
+end with the same bytes; a steady epoch takes 45 ms by fit, 7.5 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores
+of an AMD EPYC, 2026-11-20).
+"""
+
+if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
+    from recipes.__main__ import script
+
+    script(__file__)
+
+import math
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from custom_loops import loop
+from recipes.regularization.early_stopping import HParams, build_model, load_data
+from recipes.shared import losses
+from recipes.shared.run import Run
+
+
+def make_train_step(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    loss: keras.losses.Loss,
+    metrics: Sequence[keras.metrics.Metric],
+) -> loop.Step:
+    """Return the function that makes one update from a batch."""
+    mean_loss, accuracy = metrics
+
+    def train_step(x: tf.Tensor, y: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            logits = model(x, training=True)
+            total_loss = losses.total(loss(y, logits), model.losses)
+        gradients = tape.gradient(total_loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
+        accuracy.update_state(y, logits)  # of the predictions made before the update
+
+    return train_step
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Train, evaluate on the test part, and leave everything in the run's folder."""
+    dataset = load_data(hparams)
+    model = build_model(hparams, dataset)
+    optimizer = keras.optimizers.Adam(hparams.learning_rate)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    metrics = [keras.metrics.Mean(name="loss"), keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+    driver = loop.Loop(
+        model,
+        make_train_step(model, optimizer, loss, metrics),
+        loop.make_test_step(model, loss, metrics),
+        metrics,
+        optimizer,
+        steps_per_execution=hparams.steps_per_execution,
+        jit_compile=hparams.jit_compile,
+    )
+    epochs = driver.epochs(
+        dataset,
+        batch_size=hparams.batch_size,
+        epochs=hparams.epochs,
+        seed=hparams.seed,
+        callbacks=run.callbacks,
+        verbose=run.verbose,
+    )
+    lowest_loss, best_epoch, best_weights = math.inf, 0, model.get_weights()
+    waited = waited_for_rate = 0
+    for epoch, logs in enumerate(epochs, start=1):
+        if logs["val_loss"] < lowest_loss:
+            lowest_loss, best_epoch, best_weights = logs["val_loss"], epoch, model.get_weights()
+            waited = waited_for_rate = 0
+            continue
+        waited += 1
+        waited_for_rate += 1
+        if waited_for_rate == hparams.rate_patience:  # fit: ReduceLROnPlateau
+            optimizer.learning_rate = float(optimizer.learning_rate) * hparams.factor
+            waited_for_rate = 0
+        if waited == hparams.patience:  # fit: EarlyStopping
+            model.stop_training = True
+    model.set_weights(best_weights)  # but not the optimizer's, which fit does not restore either
+    results = driver.evaluate(dataset.test, batch_size=hparams.batch_size)
+    run.finish(model, dataset, results | {"best_epoch": best_epoch})

@@ -1,0 +1,119 @@
+"""Learning-rate range test: let the rate grow every step until the loss diverges, then train a little below.
+
+    rate_t = lowest (highest / lowest)^(t / (steps - 1))
+
+One short run instead of a search (Smith 2017, arXiv:1506.01186). The losses are recorded, and read afterwards: the
+suggestion is a third of the rate at which the smoothed loss was lowest before it diverged. The picture is in
+TensorBoard under Images, and in `range_test.png`.
+
+This side tests and trains by `model.fit`; its twin in `custom_loops` tests and trains by a step of its own.
+
+    recipes fit learning_rate_range_test
+
+Measured on digits, seed 0: the loss diverged at 4.4, the suggested rate is 0.34, and training at it gives accuracy
+0.947 on the test part; on digits, wine and breast cancer, seeds 0 to 4, it beat a tenth and ten times of it; both
+sides end with the same bytes; a steady epoch takes 41 ms by fit, 5.8 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2
+cores of an AMD EPYC, 2026-11-20).
+"""
+
+if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
+    from recipes.__main__ import script
+
+    script(__file__)
+
+import math
+from dataclasses import dataclass, replace
+
+import keras
+
+from recipes.shared import data, hparams
+from recipes.shared.range_test import RangeTest
+from recipes.shared.run import Run
+from recipes.shared.step_losses import StepLosses
+
+
+@dataclass(frozen=True, kw_only=True)
+class HParams(hparams.HParams):
+    data: str = "digits"
+    learning_rate: float = 1e-4  # of the first step of the range test
+    highest_learning_rate: float = 100.0  # of its last step; high enough to see the loss diverge
+    steps: int = 200  # length of the range test
+    multiple: float = 1.0  # the training that follows takes the suggested rate times this
+    hidden_units: int = 64  # width of the hidden layer
+    epochs: int = 5  # passes over the training data, in the training that follows
+    jit_compile: bool = False  # the step is too small for XLA to pay
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(self.highest_learning_rate < math.inf, "highest_learning_rate", "finite")
+        self.require(self.steps >= 20, "steps", "at least 20")
+        self.require(0 < self.multiple < math.inf, "multiple", "greater than 0, and finite")
+        self.require(self.hidden_units >= 1, "hidden_units", "at least 1")
+
+
+def load_data(hparams: HParams) -> data.Dataset:
+    """Return the data set, with class indices as targets."""
+    above = hparams.highest_learning_rate > hparams.learning_rate
+    hparams.require(above, "highest_learning_rate", f"above --learning-rate, {hparams.learning_rate}")
+    return data.load(hparams, task="classification")
+
+
+def build_model(hparams: HParams, dataset: data.Dataset) -> keras.Model:
+    """Return an uncompiled model from (batch, *features) to logits (batch, classes)."""
+    keras.utils.set_random_seed(hparams.seed)
+    return keras.Sequential(
+        [
+            keras.Input(dataset.input_shape),
+            keras.layers.Flatten(),
+            keras.layers.Dense(hparams.hidden_units, activation="relu"),
+            keras.layers.Dense(dataset.num_classes),
+        ]
+    )
+
+
+def rising_rate(hparams: HParams) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Return a rate that grows by the same factor every step, from the lowest to the highest."""
+    growth = hparams.highest_learning_rate / hparams.learning_rate
+    return keras.optimizers.schedules.ExponentialDecay(hparams.learning_rate, hparams.steps - 1, decay_rate=growth)
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Test the range of rates, train at the one that it suggests, and leave everything in the run's folder."""
+    dataset = load_data(hparams)
+    order = data.EpochOrder(dataset.train, hparams.seed)
+    step_losses = StepLosses(len(dataset.train), hparams.batch_size)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    model = build_model(hparams, dataset)
+    model.compile(optimizer=keras.optimizers.SGD(rising_rate(hparams)), loss=loss, jit_compile=hparams.jit_compile)
+    model.fit(
+        order.batches(hparams.batch_size),
+        epochs=step_losses.epochs(hparams.steps),
+        shuffle=False,  # `order` has shuffled
+        callbacks=[order, step_losses],
+        verbose=0,
+    )
+    test = RangeTest.of(rising_rate(hparams), step_losses.losses[: hparams.steps])
+    run.picture("range_test", test.plot())
+
+    rate = test.suggestion * hparams.multiple
+    training = run.child("training", replace(hparams, learning_rate=rate))
+    model = build_model(hparams, dataset)
+    model.compile(
+        optimizer=keras.optimizers.SGD(rate),
+        loss=loss,
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        steps_per_execution=hparams.steps_per_execution or 1,
+        jit_compile=hparams.jit_compile,
+    )
+    model.fit(
+        order.batches(hparams.batch_size),
+        validation_data=data.batches(dataset.validation, hparams.batch_size),
+        epochs=hparams.epochs,
+        shuffle=False,
+        callbacks=[order, *training.callbacks],
+        verbose=run.verbose,
+    )
+    test_batches = data.batches(dataset.test, hparams.batch_size)
+    training.finish(model, dataset, model.evaluate(test_batches, return_dict=True, verbose=0))
+    run.summarise(test.summary() | {f"test_{name}": value for name, value in training.metrics.items()})

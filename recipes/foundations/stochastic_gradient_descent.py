@@ -1,0 +1,92 @@
+"""Stochastic gradient descent: step along the gradient of a few examples, down to a single one.
+
+    gradient = 2 mean_{n in batch} (prediction_n - y_n) x_n          w := w - a_t gradient
+
+The gradient of b examples is that of all n plus noise, whose size falls as sqrt((n - b) / (n - 1) / b). With a rate
+that decays to 0 the noise dies out, so single examples and mini-batches come to the same solution. What differs is how
+noisy the way there is and, as hardware computes a batch almost as fast as an example, how long it takes.
+
+This side gives the model to `model.fit`; its twin in `custom_loops` writes out the training step.
+
+    recipes fit stochastic_gradient_descent
+
+Measured on diabetes, seed 0: a step misses by 6.7 (root mean square, at the end) on single examples and by 1.1 on
+batches of 32; training losses 2748 and 2766, the smallest possible is 2747; both sides end with the same bytes; a
+steady epoch takes 118 ms by fit, 7 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
+"""
+
+if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
+    from recipes.__main__ import script
+
+    script(__file__)
+
+from dataclasses import dataclass, replace
+
+import keras
+
+from recipes.shared import data, gradients, hparams, schedules
+from recipes.shared.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class HParams(hparams.HParams):
+    data: str = "diabetes"
+    batch_size: int = 32  # examples in one update of the second training; the first one takes single examples
+    learning_rate: float = 0.02  # step size at the start
+    epochs: int = 50
+    jit_compile: bool = False  # the step is too small for XLA to pay
+
+
+def load_data(hparams: HParams) -> data.Dataset:
+    """Return the data set, with numbers of shape (examples, 1) as targets."""
+    hparams.require(hparams.batch_size >= 2, "batch_size", "at least 2, to hold against single examples")
+    return data.load(hparams, task="regression")
+
+
+def build_model(hparams: HParams, dataset: data.Dataset) -> keras.Model:
+    """Return an uncompiled model from (batch, *features) to predictions (batch, 1)."""
+    keras.utils.set_random_seed(hparams.seed)
+    return keras.Sequential([keras.Input(dataset.input_shape), keras.layers.Flatten(), keras.layers.Dense(1)])
+
+
+def step_noise(hparams: HParams, model: keras.Model, loss: keras.losses.Loss, dataset: data.Dataset) -> float:
+    """Return how far a step of the first rate misses the step that all examples together would make.
+
+    It is measured at the weights that `model` has now, as the root of a mean of squares, in the unit of the weights.
+    """
+    order = data.epoch_order(len(dataset.train), hparams.seed, 0).numpy()
+    return hparams.learning_rate * gradients.noise(model, loss, dataset.train, hparams.batch_size, order)
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Train on single examples, then on mini-batches, and leave everything in the folders of two child runs."""
+    dataset = load_data(hparams)
+    summary: dict[str, float] = {}
+    for values in (replace(hparams, batch_size=1), hparams):
+        child = run.child(f"batch_{values.batch_size}", values)
+        model = build_model(values, dataset)
+        loss = keras.losses.MeanSquaredError()
+        model.compile(
+            optimizer=keras.optimizers.SGD(schedules.to_zero(values, dataset)),
+            loss=loss,
+            steps_per_execution=hparams.steps_per_execution or 1,
+            jit_compile=hparams.jit_compile,
+        )
+        order = data.EpochOrder(dataset.train, hparams.seed)
+        model.fit(
+            order.batches(values.batch_size),
+            validation_data=data.batches(dataset.validation, values.batch_size),
+            epochs=hparams.epochs,
+            shuffle=False,  # `order` has shuffled
+            callbacks=[order, *child.callbacks],
+            verbose=run.verbose,
+        )
+        training, test = (
+            model.evaluate(data.batches(split, values.batch_size), return_dict=True, verbose=0)
+            for split in (dataset.train, dataset.test)
+        )
+        child.finish(model, dataset, test)
+        summary[f"training_loss_{child.name}"] = training["loss"]
+        summary[f"test_loss_{child.name}"] = test["loss"]
+        summary[f"step_noise_{child.name}"] = step_noise(values, model, loss, dataset)
+    run.summarise(summary)

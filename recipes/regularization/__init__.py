@@ -1,0 +1,1 @@
+"""Keeping a model from learning its training data by heart, by `model.fit`."""

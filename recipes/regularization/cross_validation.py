@@ -1,0 +1,101 @@
+"""Cross-validation: train k times, each time without one of k folds, and judge by the fold that was left out.
+
+    score = mean of the k scores, +- their standard deviation
+
+Every example is held out exactly once, every fold has the same share of each class, and every training starts afresh:
+weights, optimizer, dropout seeds, metrics, and a scaling that has not seen the held-out fold.
+
+This side builds and compiles a new model for each fold and gives it to `model.fit`; its twin in `custom_loops`
+compiles one training step and sets all variables back for each fold.
+
+    recipes fit cross_validation
+
+Measured on breast_cancer, seed 0: accuracy 0.979 +- 0.015, AUC 0.995 +- 0.007 over 5 folds; both sides end with the
+same bytes; a steady epoch takes 29 ms by fit, 4.7 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD
+EPYC, 2026-11-20).
+"""
+
+if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
+    from recipes.__main__ import script
+
+    script(__file__)
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from recipes.shared import data, hparams
+from recipes.shared.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class HParams(hparams.HParams):
+    data: str = "breast_cancer"
+    folds: int = 5  # k: parts that the examples are divided into
+    hidden_units: int = 16  # width of the hidden layer
+    dropout: float = 0.2  # share of the hidden units that each step drops
+    learning_rate: float = 0.01  # step size of the optimizer
+    epochs: int = 20
+    jit_compile: bool = False  # the step is too small for XLA to pay
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(self.folds >= 2, "folds", "at least 2")
+        self.require(self.hidden_units >= 1, "hidden_units", "at least 1")
+        self.require(0 <= self.dropout < 1, "dropout", "from 0 to below 1")
+
+
+def load_data(hparams: HParams) -> list[data.Dataset]:
+    """Return a data set a fold, each with its own scaling; the held-out fold is both validation and test part."""
+    return data.folds(hparams, hparams.folds)
+
+
+def build_model(hparams: HParams, dataset: data.Dataset) -> keras.Model:
+    """Return an uncompiled model from (batch, *features) to logits (batch, classes)."""
+    keras.utils.set_random_seed(hparams.seed)  # every fold starts alike: the spread of the scores is the data's
+    return keras.Sequential(
+        [
+            keras.Input(dataset.input_shape),
+            keras.layers.Flatten(),
+            keras.layers.Dense(hparams.hidden_units, activation="relu"),
+            keras.layers.Dropout(hparams.dropout),
+            keras.layers.Dense(dataset.num_classes),
+        ]
+    )
+
+
+def summarise(folds: list[dict[str, float]]) -> dict[str, float]:
+    """Return mean and standard deviation (of a sample, so over k - 1) of every metric of the folds."""
+    summary = {}
+    for name in folds[0]:
+        scores = [fold[name] for fold in folds]
+        summary[f"{name}_mean"] = float(np.mean(scores))
+        summary[f"{name}_spread"] = float(np.std(scores, ddof=1))
+    return summary
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Train once a fold, each in a child run of its own, and summarise the scores on the held-out folds."""
+    for number, dataset in enumerate(load_data(hparams), start=1):
+        fold = run.child(f"fold_{number}")
+        model = build_model(hparams, dataset)
+        model.compile(
+            optimizer=keras.optimizers.Adam(hparams.learning_rate),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+            steps_per_execution=hparams.steps_per_execution or 1,
+            jit_compile=hparams.jit_compile,
+        )
+        order = data.EpochOrder(dataset.train, hparams.seed)
+        model.fit(
+            order.batches(hparams.batch_size),
+            validation_data=data.batches(dataset.validation, hparams.batch_size),
+            epochs=hparams.epochs,
+            shuffle=False,  # `order` has shuffled
+            callbacks=[order, *fold.callbacks],
+            verbose=run.verbose,
+        )
+        test = data.batches(dataset.test, hparams.batch_size)
+        fold.finish(model, dataset, model.evaluate(test, return_dict=True, verbose=0))
+    run.summarise(summarise([fold.metrics for fold in run.children]))

@@ -1,0 +1,103 @@
+"""Dropout: each step trains a random half of the hidden units, so that none can rely on another.
+
+    mask ~ Bernoulli(1 - p) / (1 - p), drawn anew for each example and step, in training only
+    h    = mask * relu(W x + b)
+
+The same network is trained without and with it (Srivastava et al. 2014). What it cures is overfitting: the gap between
+validation and training loss, both measured after training with all units. Two hidden layers, squared error, Adam.
+
+This side gives the model to `model.fit`; its twin in `custom_loops` writes out the training step.
+
+    recipes fit dropout
+
+Measured on diabetes, seed 0: without dropout the gap is 3594 (training loss 840, validation loss 4434, test loss
+4180), with it 1427 (1895, 3322, 3159); both sides end with the same bytes; a steady epoch takes 23 ms by fit, 4.1 ms
+by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
+"""
+
+if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
+    from recipes.__main__ import script
+
+    script(__file__)
+
+from dataclasses import dataclass, replace
+
+import keras
+
+from recipes.shared import data, hparams
+from recipes.shared.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class HParams(hparams.HParams):
+    data: str = "diabetes"
+    dropout: float = 0.5  # share of the hidden units that each step drops
+    hidden_units: int = 128  # width of each of the two hidden layers
+    learning_rate: float = 0.003  # step size of the optimizer
+    epochs: int = 250
+    jit_compile: bool = False  # XLA is slow at drawing random numbers
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(0 <= self.dropout < 1, "dropout", "from 0 to below 1")
+        self.require(self.hidden_units >= 1, "hidden_units", "at least 1")
+
+
+def load_data(hparams: HParams) -> data.Dataset:
+    """Return the data set, with numbers of shape (examples, 1) as targets."""
+    return data.load(hparams, task="regression")
+
+
+def build_model(hparams: HParams, dataset: data.Dataset) -> keras.Model:
+    """Return an uncompiled model from (batch, *features) to predictions (batch, 1)."""
+    keras.utils.set_random_seed(hparams.seed)
+    # With seeds of their own: a Dropout layer that has to draw one (not at a rate of 0) makes all initial weights after
+    # it others, and the two networks would differ in more than dropout.
+    dropouts = [keras.layers.Dropout(hparams.dropout, seed=hparams.seed + layer) for layer in range(2)]
+    return keras.Sequential(
+        [
+            keras.Input(dataset.input_shape),
+            keras.layers.Flatten(),
+            keras.layers.Dense(hparams.hidden_units, activation="relu"),
+            dropouts[0],
+            keras.layers.Dense(hparams.hidden_units, activation="relu"),
+            dropouts[1],
+            keras.layers.Dense(1),
+        ]
+    )
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Train without dropout and with it, and leave everything in the folders of two child runs."""
+    dataset = load_data(hparams)
+    summary: dict[str, float] = {}
+    for name, rate in (("without", 0.0), ("with", hparams.dropout)):
+        values = replace(hparams, dropout=rate)
+        child = run.child(name, values)
+        model = build_model(values, dataset)
+        model.compile(
+            optimizer=keras.optimizers.Adam(hparams.learning_rate),
+            loss=keras.losses.MeanSquaredError(),
+            steps_per_execution=hparams.steps_per_execution or 1,
+            jit_compile=hparams.jit_compile,
+        )
+        order = data.EpochOrder(dataset.train, hparams.seed)
+        model.fit(
+            order.batches(hparams.batch_size),
+            validation_data=data.batches(dataset.validation, hparams.batch_size),
+            epochs=hparams.epochs,
+            shuffle=False,  # `order` has shuffled
+            callbacks=[order, *child.callbacks],
+            verbose=run.verbose,
+        )
+        # not the training loss of the last epoch: that one was measured with units missing, and before the updates
+        training, validation, test = (
+            model.evaluate(data.batches(split, hparams.batch_size), return_dict=True, verbose=0)
+            for split in (dataset.train, dataset.validation, dataset.test)
+        )
+        child.finish(model, dataset, test)
+        summary[f"training_loss_{name}"] = training["loss"]
+        summary[f"validation_loss_{name}"] = validation["loss"]
+        summary[f"gap_{name}"] = validation["loss"] - training["loss"]
+        summary[f"test_loss_{name}"] = test["loss"]
+    run.summarise(summary)

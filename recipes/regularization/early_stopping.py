@@ -1,0 +1,95 @@
+"""Early stopping: end when the validation loss no longer falls, and go back to the best weights.
+
+    no lower validation loss for 4 epochs:   learning rate := factor * learning rate
+    for 10 epochs:                           stop, restore the weights of the best epoch
+
+The number of epochs is a hyper-parameter that need not be searched (Prechelt 1998). A plateau may only mean that the
+steps are too large, so they are made smaller before the training is given up. A multi-layer perceptron, by Adam.
+
+This side hands two callbacks to `model.fit`; its twin in `custom_loops` writes both rules out, in a loop over the
+epochs.
+
+    recipes fit early_stopping
+
+Measured on the test part of digits, seed 0: stops after 35 epochs, the best is the 25th; accuracy 0.961; both sides
+end with the same bytes; a steady epoch takes 45 ms by fit, 7.5 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores
+of an AMD EPYC, 2026-11-20).
+"""
+
+if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
+    from recipes.__main__ import script
+
+    script(__file__)
+
+from dataclasses import dataclass
+
+import keras
+
+from recipes.shared import data, hparams
+from recipes.shared.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class HParams(hparams.HParams):
+    data: str = "digits"
+    patience: int = 10  # epochs without a lower validation loss after which the training ends
+    rate_patience: int = 4  # epochs without a lower validation loss after which the learning rate falls
+    factor: float = 0.3  # what the learning rate is multiplied by then
+    hidden_units: int = 64  # width of each of the two hidden layers
+    epochs: int = 200  # passes over the training data at most
+    jit_compile: bool = False  # the step is too small for XLA to pay
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(self.patience >= 1, "patience", "at least 1")
+        self.require(self.rate_patience >= 1, "rate_patience", "at least 1")
+        self.require(0 < self.factor < 1, "factor", "between 0 and 1")
+        self.require(self.hidden_units >= 1, "hidden_units", "at least 1")
+
+
+def load_data(hparams: HParams) -> data.Dataset:
+    """Return the data set, with class indices as targets."""
+    return data.load(hparams, task="classification")
+
+
+def build_model(hparams: HParams, dataset: data.Dataset) -> keras.Model:
+    """Return an uncompiled model from (batch, *features) to logits (batch, classes)."""
+    keras.utils.set_random_seed(hparams.seed)
+    return keras.Sequential(
+        [
+            keras.Input(dataset.input_shape),
+            keras.layers.Flatten(),
+            keras.layers.Dense(hparams.hidden_units, activation="relu"),
+            keras.layers.Dense(hparams.hidden_units, activation="relu"),
+            keras.layers.Dense(dataset.num_classes),
+        ]
+    )
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Train, evaluate on the test part, and leave everything in the run's folder."""
+    dataset = load_data(hparams)
+    model = build_model(hparams, dataset)
+    model.compile(
+        optimizer=keras.optimizers.Adam(hparams.learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        steps_per_execution=hparams.steps_per_execution or 1,
+        jit_compile=hparams.jit_compile,
+    )
+    stop = keras.callbacks.EarlyStopping("val_loss", patience=hparams.patience, restore_best_weights=True)
+    slow_down = keras.callbacks.ReduceLROnPlateau(
+        "val_loss", patience=hparams.rate_patience, factor=hparams.factor, min_delta=0.0
+    )
+    order = data.EpochOrder(dataset.train, hparams.seed)
+    model.fit(
+        order.batches(hparams.batch_size),
+        validation_data=data.batches(dataset.validation, hparams.batch_size),
+        epochs=hparams.epochs,
+        shuffle=False,  # `order` has shuffled
+        callbacks=[order, *run.callbacks, slow_down, stop],
+        verbose=run.verbose,
+    )
+    test = data.batches(dataset.test, hparams.batch_size)
+    results = model.evaluate(test, return_dict=True, verbose=0)
+    run.finish(model, dataset, results | {"best_epoch": stop.best_epoch + 1})

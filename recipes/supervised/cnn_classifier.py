@@ -1,0 +1,103 @@
+"""Convolutional network for images: two stages of convolution and pooling, dropout, Adam.
+
+    h1     = pool(relu(W1 * x + b1))            * is a 3 x 3 convolution; pooling halves height and width
+    h2     = pool(relu(W2 * h1 + b2))
+    h3     = relu(W3 h2 + b3)
+    logits = W4 dropout(h3) + b4
+    loss   = -mean_n log softmax(logits_n)[label_n]
+
+This side gives the model to `model.fit`; its twin in `custom_loops` writes out the training step.
+
+    recipes fit cnn_classifier
+
+Measured on the test part of digits, seed 0: accuracy 0.972; MNIST, 10 epochs: accuracy 0.992; both sides end with the
+same bytes, with XLA too; a steady epoch takes 89 ms by fit, 47 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores
+of an AMD EPYC, 2026-11-20).
+"""
+
+if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
+    from recipes.__main__ import script
+
+    script(__file__)
+
+from dataclasses import dataclass
+
+import keras
+
+from recipes.shared import data, hparams
+from recipes.shared.errors import UsageError
+from recipes.shared.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class HParams(hparams.HParams):
+    data: str = "digits"
+    filters: int = 32  # of the first convolution; the second has twice as many
+    hidden_units: int = 128  # width of the layer after the convolutions
+    dropout: float = 0.5  # share of its units that each step drops
+    jit_compile: bool = False  # on a CPU, XLA makes convolutions two to three times slower
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(self.filters >= 1, "filters", "at least 1")
+        self.require(self.hidden_units >= 1, "hidden_units", "at least 1")
+        self.require(0 <= self.dropout < 1, "dropout", "from 0 to below 1")
+
+
+def load_data(hparams: HParams) -> data.Dataset:
+    """Return the data set, with class indices as targets.
+
+    Raises:
+        UsageError: as `data.load`, or the examples are not images, or too small to be pooled twice.
+    """
+    dataset = data.load(hparams, task="classification")
+    if len(dataset.input_shape) not in (2, 3) or min(dataset.input_shape[:2]) < 4:
+        raise UsageError(
+            f"cnn_classifier needs images of 4 x 4 pixels and more; {hparams.data} has examples of shape"
+            f" {dataset.input_shape}; mlp_classifier takes any"
+        )
+    return dataset
+
+
+def build_model(hparams: HParams, dataset: data.Dataset) -> keras.Model:
+    """Return an uncompiled model from (batch, height, width[, channels]) to logits (batch, classes)."""
+    keras.utils.set_random_seed(hparams.seed)  # right before the build: Dropout draws its seed when it is made
+    height, width, *channels = dataset.input_shape
+    return keras.Sequential(
+        [
+            keras.Input(dataset.input_shape),
+            keras.layers.Reshape((height, width, *(channels or [1]))),
+            keras.layers.Conv2D(hparams.filters, 3, padding="same", activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Conv2D(2 * hparams.filters, 3, padding="same", activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(hparams.hidden_units, activation="relu"),
+            keras.layers.Dropout(hparams.dropout),
+            keras.layers.Dense(dataset.num_classes),
+        ]
+    )
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Train, evaluate on the test part, and leave everything in the run's folder."""
+    dataset = load_data(hparams)
+    model = build_model(hparams, dataset)
+    model.compile(
+        optimizer=keras.optimizers.Adam(hparams.learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        steps_per_execution=hparams.steps_per_execution or 1,
+        jit_compile=hparams.jit_compile,
+    )
+    order = data.EpochOrder(dataset.train, hparams.seed)
+    model.fit(
+        order.batches(hparams.batch_size),
+        validation_data=data.batches(dataset.validation, hparams.batch_size),
+        epochs=hparams.epochs,
+        shuffle=False,  # `order` has shuffled
+        callbacks=[order, *run.callbacks],
+        verbose=run.verbose,
+    )
+    test = data.batches(dataset.test, hparams.batch_size)
+    run.finish(model, dataset, model.evaluate(test, return_dict=True, verbose=0))

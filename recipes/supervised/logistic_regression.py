@@ -1,0 +1,98 @@
+"""Logistic regression: the log-odds of one of two classes as a linear function, with an L2 penalty.
+
+    logit = w . x + b
+    loss  = mean_n [log(1 + exp(logit_n)) - y_n logit_n] + |w|^2 / (2 C n)          y is 0 or 1, n training examples
+
+It is scikit-learn's objective divided by C n, so `LogisticRegression(C=C)` has the same solution. The output is a
+logit, not a probability: the loss is told so by `from_logits=True`, the accuracy by a threshold of 0.
+
+This side gives the model to `model.fit`; its twin in `custom_loops` writes out the training step.
+
+    recipes fit logistic_regression
+
+Measured on the test part of breast_cancer, seed 0: accuracy 0.965, AUC 0.992; every coefficient within 0.6 % of
+scikit-learn's on seeds 0 to 2; both sides end with the same bytes; a steady epoch takes 13 ms by fit, 2.1 ms by the
+loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
+"""
+
+if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
+    from recipes.__main__ import script
+
+    script(__file__)
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from recipes.shared import data, hparams, schedules
+from recipes.shared.errors import UsageError
+from recipes.shared.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class HParams(hparams.HParams):
+    data: str = "breast_cancer"
+    C: float = 1.0  # inverse of the penalty's strength, as in scikit-learn: a larger C penalises the weights less
+    learning_rate: float = 0.3  # step size at the start
+    momentum: float = 0.95  # share of the last step that is kept in the next
+    batch_size: int = 182  # half of the 364 training rows: no batch is short, and so none of its examples weighs more
+    epochs: int = 800  # passes over the training data: many, because some of the thirty features are nearly collinear
+    jit_compile: bool = False  # the step is too small for XLA to pay
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(self.C > 0, "C", "greater than 0")
+        self.require(0 <= self.momentum < 1, "momentum", "from 0 to below 1")
+
+
+def load_data(hparams: HParams) -> data.Dataset:
+    """Return the data set, with 0 and 1 of shape (examples, 1) as targets.
+
+    Raises:
+        UsageError: as `data.load`, or there are more than two classes.
+    """
+    dataset = data.load(hparams, task="classification")
+    if dataset.num_classes != 2:
+        raise UsageError(
+            f"{hparams.data} has {dataset.num_classes} classes, and logistic_regression tells two apart;"
+            " softmax_classifier takes more"
+        )
+    return data.map_targets(dataset, lambda labels: labels[:, None].astype(np.float32))
+
+
+def build_model(hparams: HParams, dataset: data.Dataset) -> keras.Model:
+    """Return an uncompiled model from (batch, *features) to logits (batch, 1), which its loss penalises."""
+    keras.utils.set_random_seed(hparams.seed)
+    penalty = keras.regularizers.L2(1 / (2 * hparams.C * len(dataset.train)))
+    return keras.Sequential(
+        [
+            keras.Input(dataset.input_shape),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1, kernel_regularizer=penalty),
+        ]
+    )
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Train, evaluate on the test part, and leave everything in the run's folder."""
+    dataset = load_data(hparams)
+    model = build_model(hparams, dataset)
+    model.compile(
+        optimizer=keras.optimizers.SGD(schedules.to_zero(hparams, dataset), momentum=hparams.momentum),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],  # of a logit; 0.5 is for probabilities
+        steps_per_execution=hparams.steps_per_execution or 1,
+        jit_compile=hparams.jit_compile,
+    )
+    order = data.EpochOrder(dataset.train, hparams.seed)
+    model.fit(
+        order.batches(hparams.batch_size),
+        validation_data=data.batches(dataset.validation, hparams.batch_size),
+        epochs=hparams.epochs,
+        shuffle=False,  # `order` has shuffled
+        callbacks=[order, *run.callbacks],
+        verbose=run.verbose,
+    )
+    test = data.batches(dataset.test, hparams.batch_size)
+    run.finish(model, dataset, model.evaluate(test, return_dict=True, verbose=0))

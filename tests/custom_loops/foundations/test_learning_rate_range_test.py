@@ -1,0 +1,84 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from custom_loops.foundations import learning_rate_range_test
+from recipes.shared.errors import TrainingDiverged, UsageError
+
+NAME = "learning_rate_range_test"
+
+
+def final_loss(train, **hparams):
+    """The validation loss after the training that follows the range test; infinite if it diverged."""
+    try:
+        run = train(NAME, "custom_loop", **hparams)
+    except TrainingDiverged:
+        return math.inf
+    return json.loads((run.folder / "training" / "history.json").read_text())["val_loss"][-1]
+
+
+@pytest.mark.parametrize("data", ["digits", "wine", "breast_cancer"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_suggested_rate_beats_a_tenth_and_ten_times_of_it(train, data, seed):
+    suggested, tenth, tenfold = (final_loss(train, data=data, seed=seed, multiple=m) for m in (1.0, 0.1, 10.0))
+    assert suggested < tenth
+    assert suggested < tenfold
+
+
+def test_both_sides_record_the_same_losses_and_suggest_the_same_rate(train):
+    fit, loop = (train(NAME, side, epochs=1) for side in ("fit", "custom_loop"))
+    assert fit.metrics == loop.metrics
+    assert 0.1 < fit.metrics["suggested_learning_rate"] < fit.metrics["diverged_at"] / 3
+    assert (fit.folder / "range_test.png").read_bytes() == (loop.folder / "range_test.png").read_bytes()
+
+
+@pytest.mark.parametrize("side", ["fit", "custom_loop"])
+def test_losses_that_end_in_nan_still_suggest_a_rate(train, side):
+    run = train(NAME, side, data="wine", highest_learning_rate=1e6, epochs=2)
+    assert 0.1 < run.metrics["suggested_learning_rate"] < 3
+    assert math.isfinite(run.metrics["test_loss"])
+
+
+def test_the_picture_is_in_tensorboard_and_in_a_file(train):
+    run = train(NAME, "custom_loop", data="iris", steps=30, epochs=1)
+    png = (run.folder / "range_test.png").read_bytes()
+    assert png.startswith(b"\x89PNG")
+    events = EventAccumulator(str(run.folder / "train")).Reload()
+    (image,) = events.Images("range_test")
+    assert image.encoded_image_string == png
+
+
+def test_the_rate_grows_by_the_same_factor_from_the_lowest_to_the_highest():
+    hparams = learning_rate_range_test.HParams(learning_rate=1e-3, highest_learning_rate=10.0, steps=50)
+    rates = [float(learning_rate_range_test.rising_rate(hparams)(step)) for step in range(50)]
+    np.testing.assert_allclose(rates, np.logspace(-3, 1, 50), rtol=1e-5)
+
+
+def test_the_training_is_recorded_with_the_rate_that_it_took(train):
+    run = train(NAME, "fit", data="iris", multiple=0.5, epochs=1, steps=60)
+    config = json.loads((run.folder / "training" / "config.json").read_text())
+    assert config["hparams"]["learning_rate"] == run.metrics["suggested_learning_rate"] / 2
+
+
+@pytest.mark.parametrize("side", ["fit", "custom_loop"])
+def test_a_range_that_does_not_rise_is_refused(train, side):
+    with pytest.raises(
+        UsageError, match=r"--highest-learning-rate is 1e-05; it must be above --learning-rate, 0\.0001"
+    ):
+        train(NAME, side, highest_learning_rate=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"highest_learning_rate": math.inf}, "--highest-learning-rate is inf; it must be finite"),
+        ({"steps": 3}, "--steps is 3; it must be at least 20"),
+        ({"multiple": 0.0}, "--multiple is 0.0; it must be greater than 0"),
+    ],
+)
+def test_what_no_range_test_can_use_is_refused(values, complaint):
+    with pytest.raises(UsageError, match=complaint):
+        learning_rate_range_test.HParams(**values)

@@ -1,0 +1,70 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from custom_loops.foundations import rmsprop
+
+STEPS, A, RHO, EPSILON = 100, 0.01, 0.9, 1e-7
+
+
+def gradients():
+    """A hundred gradients for six weights, from far below epsilon's root to far above."""
+    return np.random.default_rng(0).normal(size=(STEPS, 6)) * 10.0 ** np.array([-6, -4, -3, -1, 0, 3])
+
+
+def reference(w):
+    """The formula in float64 NumPy."""
+    v = np.zeros_like(w)
+    for gradient in gradients():
+        v = RHO * v + (1 - RHO) * gradient**2
+        w = w - A * gradient / np.sqrt(v + EPSILON)
+    return w
+
+
+@pytest.fixture
+def model():
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1, use_bias=False)])
+    model.set_weights([np.linspace(1, 2, 6)[:, None]])  # not next to 0, where a relative error means nothing
+    return model
+
+
+def start(model):
+    return model.get_weights()[0][:, 0].astype(np.float64)
+
+
+def test_a_hundred_steps_of_the_loop_follow_the_formula(model):
+    expected = reference(start(model))
+    mean_squares = [tf.Variable(tf.zeros(v.shape)) for v in model.trainable_variables]
+    metrics = [keras.metrics.Mean(name="loss"), keras.metrics.Mean(name="accuracy")]
+    hparams = rmsprop.HParams(learning_rate=A, rho=RHO, epsilon=EPSILON)
+    # a loss that is linear in the weights, so that its gradient is the example itself
+    step = rmsprop.make_train_step(model, mean_squares, lambda y, output: tf.reduce_sum(output), metrics, hparams)
+    for gradient in gradients():
+        step(tf.constant(gradient[None], tf.float32), tf.zeros(1))
+    np.testing.assert_allclose(model.get_weights()[0][:, 0], expected, rtol=1e-5)
+
+
+def test_a_hundred_steps_of_keras_follow_the_formula(model):
+    expected = reference(start(model))
+    optimizer = keras.optimizers.RMSprop(A, rho=RHO, epsilon=EPSILON)
+    for gradient in gradients():
+        optimizer.apply([tf.constant(gradient[:, None], tf.float32)], model.trainable_variables)
+    np.testing.assert_allclose(model.get_weights()[0][:, 0], expected, rtol=1e-5)
+
+
+def test_epsilon_outside_the_root_would_not_pass(model):
+    w = start(model)
+    outside, v = w.copy(), 0.0
+    for gradient in gradients():
+        v = RHO * v + (1 - RHO) * gradient**2
+        outside -= A * gradient / (np.sqrt(v) + EPSILON)
+    assert abs(outside / reference(w) - 1).max() > 1e-3
+
+
+def test_the_pair_learns_and_its_weights_agree_for_other_settings_too(train):
+    settings = {"data": "wine", "rho": 0.99, "epsilon": 1e-3, "epochs": 12}
+    fit, loop = (train("rmsprop", side, **settings) for side in ("fit", "custom_loop"))
+    assert fit.metrics["accuracy"] >= 0.9
+    for a, b in zip(*(np.load(run.folder / "state.npz").values() for run in (loop, fit)), strict=False):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)

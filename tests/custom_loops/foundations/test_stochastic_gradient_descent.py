@@ -1,0 +1,57 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.linear_model import LinearRegression
+
+from custom_loops.foundations import stochastic_gradient_descent as sgd
+from recipes.shared.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return sgd.load_data(sgd.HParams())
+
+
+@pytest.fixture(scope="module")
+def least_squares(dataset):
+    """The smallest possible training loss, in closed form."""
+    x, y = dataset.train.x.astype(np.float64), dataset.train.y.astype(np.float64)
+    return ((LinearRegression().fit(x, y).predict(x) - y) ** 2).mean()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_single_examples_and_batches_reach_the_same_solution_and_batches_less_noisily(train, least_squares, seed):
+    summary = train("stochastic_gradient_descent", "custom_loop", seed=seed).metrics
+    for batch_size in (1, 32):
+        assert least_squares < summary[f"training_loss_batch_{batch_size}"] < 1.01 * least_squares
+    assert summary["step_noise_batch_32"] < summary["step_noise_batch_1"] / 3
+
+
+def test_the_noise_of_a_step_falls_with_the_batch_size_as_its_formula_says(train, dataset):
+    n, noise = len(dataset.train), {}
+    for batch_size in (2, 8, 32):
+        run = train("stochastic_gradient_descent", "custom_loop", batch_size=batch_size)
+        noise[batch_size] = run.metrics[f"step_noise_batch_{batch_size}"]
+    for b, size in noise.items():
+        assert size == pytest.approx(noise[2] * np.sqrt((n - b) / b / ((n - 2) / 2)), rel=0.25)
+    assert noise[2] > noise[8] > noise[32]
+
+
+def test_a_step_follows_the_gradient_of_its_own_example(dataset):
+    model = sgd.build_model(sgd.HParams(), dataset)
+    w, b = (variable.numpy().astype(np.float64) for variable in model.trainable_variables)
+    x, y = dataset.train.x[:1], dataset.train.y[:1]
+    residual = x.astype(np.float64) @ w + b - y
+    loss, metrics = keras.losses.MeanSquaredError(), [keras.metrics.Mean(name="loss")]
+    step = sgd.make_train_step(model, keras.optimizers.SGD(0.01), loss, metrics)
+    step(tf.constant(x), tf.constant(y))
+    kernel, bias = model.get_weights()
+    np.testing.assert_allclose(kernel, w - 0.01 * 2 * x.T @ residual, rtol=1e-5)
+    np.testing.assert_allclose(bias, b - 0.01 * 2 * residual[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("side", ["fit", "custom_loop"])
+def test_a_batch_of_one_has_nothing_to_be_held_against(train, side):
+    with pytest.raises(UsageError, match="--batch-size is 1; it must be at least 2"):
+        train("stochastic_gradient_descent", side, batch_size=1)
