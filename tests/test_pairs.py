@@ -12,7 +12,7 @@ TOLERANT = {name: pair.custom_loop.tolerance for name, pair in PAIRS.items() if 
 IDENTICAL = [name for name in PAIRS if name not in TOLERANT]
 # The only pairs that may differ, and by how much.
 WRITTEN_BY_HAND = {
-    "adam": 1e-5,
+    "adam": 1e-6,
     "gradient_descent": 1e-6,
     "learning_rate_schedule": 1e-6,
     "momentum": 1e-5,

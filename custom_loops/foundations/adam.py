@@ -1,19 +1,19 @@
 """Adam: momentum, divided by the root of a moving mean of squared gradients, both corrected for starting at 0.
 
-    m := b1 m + (1 - b1) gradient                v := b2 v + (1 - b2) gradient^2
-    w := w - a  m / (1 - b1^t)  /  (sqrt(v / (1 - b2^t)) + e / sqrt(1 - b2^t))        t = 1, 2, ...
+    m := m + (1 - b1) (gradient - m)             v := v + (1 - b2) (gradient^2 - v)
+    w := w - a sqrt(1 - b2^t) / (1 - b1^t)  m / (sqrt(v) + e)                         t = 1, 2, ...
 
-After t steps m has seen weights that add up to 1 - b1^t, not 1, hence the division (Kingma and Ba 2015, section 3).
-Keras takes the form at the end of their section 2, w := w - a sqrt(1 - b2^t) / (1 - b1^t)  m / (sqrt(v) + e), which is
-the same but for e: in Algorithm 1, and in PyTorch, e itself stands where the last term above does. In the first step
-that is 32 times less.
+After t steps m has seen gradients with weights that add up to 1 - b1^t, not 1, hence the division; the same for v
+(Kingma and Ba 2015, section 3). This is the form at the end of their section 2, which Keras takes. Algorithm 1, and
+PyTorch, divide m / (1 - b1^t) by sqrt(v / (1 - b2^t)) + e: the same but for e, which there counts sqrt(1 - b2^t) times
+as much, 32 times less in the first step.
 
 This side writes the rule out in the training step; its twin in `recipes` lets the optimizer do that in `model.fit`.
 
     recipes loop adam
 
-Measured on the test part of digits, seed 0: accuracy 0.956; weights differ by up to 2e-06; a steady epoch takes 45 ms
-by fit, 4.6 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
+Measured on the test part of digits, seed 0: accuracy 0.956; the weights end with the same bytes; a steady epoch takes
+37 ms by fit, 5.2 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
 """
 
 if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
@@ -31,7 +31,7 @@ from recipes.foundations.adam import HParams, build_model, load_data
 from recipes.shared import losses
 from recipes.shared.run import Run
 
-TOLERANCE = 1e-5  # the rule is written by hand: other forms of the same terms round otherwise, a unit or so a step
+TOLERANCE = 1e-6  # the rule is written by hand, and its moments are not the optimizer's; measured 0.0
 
 
 def make_train_step(
@@ -57,14 +57,13 @@ def make_train_step(
         gradients = tape.gradient(total_loss, model.trainable_variables)
         # fit: Adam(learning_rate, beta_1, beta_2, epsilon)
         t = tf.cast(iterations.assign_add(1), tf.float32)
-        mean_correction, square_correction = 1 - hparams.beta_1**t, 1 - hparams.beta_2**t
+        rate = hparams.learning_rate * tf.sqrt(1 - hparams.beta_2**t) / (1 - hparams.beta_1**t)
         for variable, mean, mean_square, gradient in zip(
             model.trainable_variables, means, mean_squares, gradients, strict=True
         ):
-            mean.assign(hparams.beta_1 * mean + (1 - hparams.beta_1) * gradient)
-            mean_square.assign(hparams.beta_2 * mean_square + (1 - hparams.beta_2) * gradient**2)
-            root = tf.sqrt(mean_square / square_correction) + hparams.epsilon / tf.sqrt(square_correction)
-            variable.assign_sub(hparams.learning_rate * mean / mean_correction / root)
+            mean.assign_add((1 - hparams.beta_1) * (gradient - mean))
+            mean_square.assign_add((1 - hparams.beta_2) * (gradient**2 - mean_square))
+            variable.assign_sub(rate * mean / (tf.sqrt(mean_square) + hparams.epsilon))
         mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
         accuracy.update_state(y, logits)  # of the predictions made before the update
 

@@ -35,7 +35,9 @@ from recipes.foundations.learning_rate_schedule import HParams, build_model, loa
 from recipes.shared import data, losses
 from recipes.shared.run import Run
 
-TOLERANCE = 1e-6  # rule and schedule are written by hand, and no optimizer counts the updates; measured 0.0
+TOLERANCE = (
+    1e-6  # rule and schedule are written by hand, and no optimizer counts the updates; measured 0.0 at rates that learn
+)
 
 
 def learning_rate(hparams: HParams, dataset: data.Dataset) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -1,20 +1,20 @@
 """Adam: momentum, divided by the root of a moving mean of squared gradients, both corrected for starting at 0.
 
-    m := b1 m + (1 - b1) gradient                v := b2 v + (1 - b2) gradient^2
-    w := w - a  m / (1 - b1^t)  /  (sqrt(v / (1 - b2^t)) + e / sqrt(1 - b2^t))        t = 1, 2, ...
+    m := m + (1 - b1) (gradient - m)             v := v + (1 - b2) (gradient^2 - v)
+    w := w - a sqrt(1 - b2^t) / (1 - b1^t)  m / (sqrt(v) + e)                         t = 1, 2, ...
 
-After t steps m has seen weights that add up to 1 - b1^t, not 1, hence the division (Kingma and Ba 2015, section 3).
-Keras takes the form at the end of their section 2, w := w - a sqrt(1 - b2^t) / (1 - b1^t)  m / (sqrt(v) + e), which is
-the same but for e: in Algorithm 1, and in PyTorch, e itself stands where the last term above does. In the first step
-that is 32 times less.
+After t steps m has seen gradients with weights that add up to 1 - b1^t, not 1, hence the division; the same for v
+(Kingma and Ba 2015, section 3). This is the form at the end of their section 2, which Keras takes. Algorithm 1, and
+PyTorch, divide m / (1 - b1^t) by sqrt(v / (1 - b2^t)) + e: the same but for e, which there counts sqrt(1 - b2^t) times
+as much, 32 times less in the first step.
 
 This side lets the optimizer do that in `model.fit`; its twin in `custom_loops` writes the rule out in the training
 step.
 
     recipes fit adam
 
-Measured on the test part of digits, seed 0: accuracy 0.956; weights differ by up to 2e-06; a steady epoch takes 45 ms
-by fit, 4.6 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
+Measured on the test part of digits, seed 0: accuracy 0.956; the weights end with the same bytes; a steady epoch takes
+37 ms by fit, 5.2 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
 """
 
 if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
@@ -43,7 +43,7 @@ class HParams(hparams.HParams):
         super().__post_init__()
         self.require(0 <= self.beta_1 < 1, "beta_1", "from 0 to below 1")
         self.require(0 <= self.beta_2 < 1, "beta_2", "from 0 to below 1")
-        self.require(self.epsilon > 0, "epsilon", "greater than 0")
+        self.require(self.epsilon >= 1e-37, "epsilon", "at least 1e-37, or float32 takes it for 0")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

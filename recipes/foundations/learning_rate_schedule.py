@@ -73,7 +73,7 @@ def phases(hparams: HParams, dataset: data.Dataset) -> tuple[int, int]:
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
     """A rate that rises linearly to `highest` over `updates` updates; then comes `after`, from its own step 0 on.
 
-    Keras' CosineDecay has a warm-up too, but starts it at a rate of 0: its first update moves nothing.
+    Keras' CosineDecay has a warm-up of its own; this one serves every decay.
     """
 
     def __init__(self, highest: float, updates: int, after: keras.optimizers.schedules.LearningRateSchedule) -> None:
@@ -89,7 +89,13 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments, for a saved optimizer."""
-        return {"highest": self.highest, "updates": self.updates, "after": self.after}
+        after = keras.optimizers.schedules.serialize(self.after)
+        return {"highest": self.highest, "updates": self.updates, "after": after}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "WarmUp":
+        """Return the schedule that `get_config` described."""
+        return cls(**config | {"after": keras.optimizers.schedules.deserialize(config["after"])})
 
 
 def learning_rate(hparams: HParams, dataset: data.Dataset) -> keras.optimizers.schedules.LearningRateSchedule:

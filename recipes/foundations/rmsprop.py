@@ -39,7 +39,7 @@ class HParams(hparams.HParams):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require(0 <= self.rho < 1, "rho", "from 0 to below 1")
-        self.require(self.epsilon > 0, "epsilon", "greater than 0")
+        self.require(self.epsilon >= 1e-37, "epsilon", "at least 1e-37, or float32 takes it for 0")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

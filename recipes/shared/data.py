@@ -130,7 +130,8 @@ def _prepare(
             f"--batch-size is {hparams.batch_size}, more than the {len(train_rows)} training examples of {hparams.data}"
         )
 
-    layers = preprocessing.fit(_take(raw.features, train_rows))
+    # folds need the same width, whichever of them has the only example of a category
+    layers = preprocessing.fit(_take(raw.features, train_rows), None if test else raw.features)
 
     def part(features: sources.Features, targets: np.ndarray) -> Split:
         x = preprocessing.apply(layers, features)

@@ -9,7 +9,7 @@ from recipes.shared.data import Split
 
 
 def noise(model: keras.Model, loss: keras.losses.Loss, split: Split, batch_size: int, order: np.ndarray) -> float:
-    """Return how far the gradient of a batch is from that of all batches, at the weights that the model has now.
+    """Return how far the gradient of a batch is from that of all examples, at the weights that the model has now.
 
     It is the root of the mean squared distance, over the full batches of one epoch, in the unit of the gradient. For
     batches drawn without replacement it falls as sqrt((n - b) / (n - 1) / b) with the batch size b of n examples.
@@ -29,10 +29,12 @@ def noise(model: keras.Model, loss: keras.losses.Loss, split: Split, batch_size:
             [tf.reshape(each, [-1]) for each in tape.gradient(total_loss, model.trainable_variables)], axis=0
         )
 
-    compiled = tf.function(gradient)
     x, y = tf.constant(split.x), tf.constant(split.y)
+    any_examples = [tf.TensorSpec((None, *data.shape[1:]), data.dtype) for data in (x, y)]
+    compiled = tf.function(gradient, input_signature=any_examples)
     full = len(split) // batch_size * batch_size
     gradients = np.stack(
         [compiled(tf.gather(x, rows), tf.gather(y, rows)) for rows in order[:full].reshape(-1, batch_size)]
     ).astype(np.float64)
-    return float(np.sqrt(((gradients - gradients.mean(axis=0)) ** 2).sum(axis=1).mean()))
+    all_examples = compiled(x, y).numpy().astype(np.float64)
+    return float(np.sqrt(((gradients - all_examples) ** 2).sum(axis=1).mean()))

@@ -18,15 +18,20 @@ LAYER_NAMES = re.compile(
 )
 
 
-def fit(features: Features) -> keras.Model:
+def fit(features: Features, categories: Features | None = None) -> keras.Model:
     """Return a model from raw features to float32 features, its constants taken from `features`.
 
     - images (examples of rank 2 and more): divided by 255 if they are bytes, else by their largest magnitude
     - vectors: standardised, (x - mean) / standard deviation of each feature
     - a table (dict of columns): numbers imputed by their median and standardised, text one-hot encoded, concatenated
+
+    Args:
+        features: what the constants are taken from.
+        categories: a larger table whose text columns say which categories there are, so that parts of it that lack
+            some are encoded alike; `features` if not given.
     """
     if isinstance(features, dict):
-        return _fit_table(features)
+        return _fit_table(features, categories if isinstance(categories, dict) else features)
     inputs = keras.Input(features.shape[1:])
     if features.ndim > 2:
         largest = 255.0 if features.dtype == np.uint8 else float(np.abs(features).max()) or 1.0
@@ -61,7 +66,7 @@ def _standardise(values: np.ndarray) -> keras.layers.Normalization:
     return keras.layers.Normalization(mean=values.mean(axis=0), variance=variance)
 
 
-def _fit_table(features: dict[str, np.ndarray]) -> keras.Model:
+def _fit_table(features: dict[str, np.ndarray], categories: dict[str, np.ndarray]) -> keras.Model:
     inputs, encoded = {}, []
     for name, column in features.items():
         if LAYER_NAMES.fullmatch(name):
@@ -69,7 +74,7 @@ def _fit_table(features: dict[str, np.ndarray]) -> keras.Model:
         text = column.dtype.kind == "U"
         inputs[name] = keras.Input((1,), name=name, dtype="string" if text else "float32")
         if text:
-            vocabulary = sorted(set(column.tolist()))
+            vocabulary = sorted(set(categories[name].tolist()))
             encoded.append(keras.layers.StringLookup(vocabulary=vocabulary, output_mode="one_hot")(inputs[name]))
         else:
             if np.isnan(column).all():

@@ -51,13 +51,20 @@ class RangeTest:
 
     @property
     def suggestion(self) -> float:
-        """A third of the rate at which the smoothed loss was lowest before it diverged."""
+        """A third of the rate at which the smoothed loss was lowest before it diverged.
+
+        Raises:
+            UsageError: it never did, so the range says nothing.
+        """
+        if self.diverged is None:
+            raise UsageError(
+                f"the loss did not diverge up to a rate of {self.rates[-1]:.3g}; use a higher --highest-learning-rate"
+            )
         return float(self.rates[np.argmin(self.smoothed[: self.diverged])]) / MARGIN
 
     def summary(self) -> dict[str, float]:
-        """Return the rate that is suggested and, if it came to that, the one at which the loss diverged."""
-        diverged = {} if self.diverged is None else {"diverged_at": float(self.rates[self.diverged])}
-        return {"suggested_learning_rate": self.suggestion} | diverged
+        """Return the rate that is suggested, and the one at which the loss diverged."""
+        return {"suggested_learning_rate": self.suggestion, "diverged_at": float(self.rates[self.diverged])}
 
     def plot(self) -> Figure:
         """Return a picture of the losses over the rates, with the two rates marked."""
@@ -66,8 +73,8 @@ class RangeTest:
         finite = np.isfinite(self.smoothed)
         axes.plot(self.rates[finite], self.losses[finite], color="0.8", label="loss of the step")
         axes.plot(self.rates[finite], self.smoothed[finite], label="smoothed")
-        axes.axvline(self.suggestion, color="C2", linestyle="--", label=f"suggested rate {self.suggestion:.2g}")
         if self.diverged is not None:
+            axes.axvline(self.suggestion, color="C2", linestyle="--", label=f"suggested rate {self.suggestion:.2g}")
             rate = self.rates[self.diverged]
             axes.axvline(rate, color="C3", linestyle=":", label=f"diverged at {rate:.2g}")
         axes.set(xscale="log", xlabel="learning rate", ylabel="loss", ylim=(0, 2 * DIVERGED * self.smoothed[0] or 1))

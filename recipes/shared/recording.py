@@ -43,6 +43,7 @@ class Recorder(keras.callbacks.Callback):
         self.folder = folder
         self.hparams = hparams
         self.about = about
+        self.remedy = f"a smaller --learning-rate than {hparams.learning_rate}"
         self.history: dict[str, list[float]] = {}
         self.epoch_seconds: list[float] = []
         self.updates = 0
@@ -135,6 +136,6 @@ class Recorder(keras.callbacks.Callback):
             value = "NaN" if math.isnan(losses[np.argmin(finite)]) else "infinite"
             self.diverged = TrainingDiverged(
                 f"the loss became {value} {where.format(step)} of epoch {self._epoch + 1};"
-                f" try a smaller --learning-rate than {self.hparams.learning_rate}. The logs are in {self.folder}"
+                f" try {self.remedy}. The logs are in {self.folder}"
             )
             self.model.stop_training = True

@@ -53,14 +53,16 @@ class Run:
         """The folder's own name: that of the side or, for a child, what it was given."""
         return self.folder.name
 
-    def child(self, name: str, hparams: HParams | None = None) -> "Run":
+    def child(self, name: str, hparams: HParams | None = None, remedy: str = "") -> "Run":
         """Return a run in the folder `name` below this one, for recipes that train more than once.
 
         Args:
             name: of the folder, and of the child in what `compare` says.
             hparams: where they differ from this run's own.
+            remedy: what to try if the loss stops being finite, where that is not a smaller --learning-rate.
         """
         child = Run(self.folder / name, hparams or self.hparams, self.verbose, self.about)
+        child.recorder.remedy = remedy or child.recorder.remedy
         self.children.append(child)
         return child
 
@@ -110,6 +112,7 @@ class Run:
         """
         self.metrics = metrics
         self.recorder.write_config()
+        self.logger.write_final("test", {name: value for name, value in metrics.items() if math.isfinite(value)})
         write_json(self.folder / "report.json", self._report())
 
     def picture(self, name: str, figure: Figure) -> None:
@@ -126,16 +129,16 @@ class Run:
             run.logger.close()
 
     def _report(self) -> dict[str, Any]:
-        """Return what `report.json` says; for children together, their sums, and the times of an epoch of any."""
+        """Return what `report.json` says; for children together, their sums, and the mean of their steady epochs."""
         recorders = [child.recorder for child in self.children] or [self.recorder]
         first_epochs = [recorder.epoch_seconds[0] for recorder in recorders if recorder.epoch_seconds]
-        steady_epochs = [seconds for recorder in recorders for seconds in recorder.epoch_seconds[1:]]
+        steady_epochs = [np.median(recorder.epoch_seconds[1:]) for recorder in recorders if recorder.epoch_seconds[1:]]
         return {
             "metrics": self.metrics,
             "validation_metrics": self.validation_metrics,
             "children": [child.name for child in self.children],
             "first_epoch_seconds": first_epochs[0] if first_epochs else None,
-            "seconds_per_epoch": float(np.median(steady_epochs)) if steady_epochs else None,
+            "seconds_per_epoch": float(np.mean(steady_epochs)) if steady_epochs else None,
             "seconds_total": time.perf_counter() - self.began,
             "peak_memory_mib": runtime.peak_memory_mib(),
             "steps_per_execution": recorders[0].steps_per_execution,

@@ -107,7 +107,7 @@ class TensorBoardLogger(keras.callbacks.Callback):
         self._updates += self._logged
         logs = logs or {}
         train = {f"epoch_{name}": value for name, value in logs.items() if not name.startswith("val_")}
-        train["epoch_learning_rate"] = self._learning_rates.of(self._updates, 1)[0]  # of the next update
+        train["epoch_learning_rate"] = self._learning_rates.of(self._updates, 1)[0]  # before callbacks change it
         if self._logged:
             train["epoch_steps_per_second"] = self._logged / (self._training_ended - self._epoch_began)
         self._file("train").write(self._updates, train)

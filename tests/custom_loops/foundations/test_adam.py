@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from custom_loops.foundations import adam
+from recipes.commands import parity
 
 STEPS, A, B1, B2, EPSILON = 100, 0.01, 0.9, 0.999, 1e-7
 
@@ -14,7 +15,7 @@ def gradients():
 
 
 def reference(w, epsilon_hat=True):
-    """The paper's formula in float64 NumPy: with the epsilon of section 2's last form, or that of Algorithm 1."""
+    """Textbook moments in float64 NumPy, with the epsilon of the paper's section 2, last form, or of Algorithm 1."""
     m, v = np.zeros_like(w), np.zeros_like(w)
     for t, gradient in enumerate(gradients(), start=1):
         m = B1 * m + (1 - B1) * gradient
@@ -94,3 +95,10 @@ def test_the_pair_learns_and_stays_within_its_tolerance_for_other_settings_too(t
     assert fit.metrics["accuracy"] >= 0.9
     for a, b in zip(*(np.load(run.folder / "state.npz").values() for run in (loop, fit)), strict=False):
         np.testing.assert_allclose(a, b, rtol=adam.TOLERANCE, atol=adam.TOLERANCE)
+
+
+def test_the_rule_adds_up_in_the_order_of_keras_so_that_a_long_run_at_a_high_rate_agrees_too(train):
+    fit, loop = (train("adam", side, learning_rate=0.1, epochs=60) for side in ("fit", "custom_loop"))
+    result = parity.compare(fit.folder, loop.folder, adam.TOLERANCE)
+    assert result.weights_max_abs_diff == 0.0
+    assert result.history_max_abs_diff == 0.0

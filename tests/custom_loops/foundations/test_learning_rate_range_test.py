@@ -57,6 +57,25 @@ def test_the_rate_grows_by_the_same_factor_from_the_lowest_to_the_highest():
     np.testing.assert_allclose(rates, np.logspace(-3, 1, 50), rtol=1e-5)
 
 
+@pytest.mark.parametrize("side", ["fit", "custom_loop"])
+def test_a_range_in_which_nothing_diverges_is_said_and_its_picture_kept(train, side, tmp_path):
+    with pytest.raises(
+        UsageError, match=r"did not diverge up to a rate of 0\.001; use a higher --highest-learning-rate"
+    ):
+        train(NAME, side, data="iris", highest_learning_rate=1e-3)
+    assert list(tmp_path.rglob("range_test.png"))
+
+
+def test_a_training_that_diverges_after_the_test_says_which_flag_to_change(train):
+    with pytest.raises(TrainingDiverged, match=r"try a smaller --multiple\."):
+        train(NAME, "custom_loop", data="wine", batch_size=16, multiple=1000.0, epochs=3)
+
+
+def test_a_range_beyond_float32_is_refused(train):
+    with pytest.raises(UsageError, match=r"--highest-learning-rate is 1e\+35; it must be below 1e30 times"):
+        train(NAME, "fit", highest_learning_rate=1e35)
+
+
 def test_the_training_is_recorded_with_the_rate_that_it_took(train):
     run = train(NAME, "fit", data="iris", multiple=0.5, epochs=1, steps=60)
     config = json.loads((run.folder / "training" / "config.json").read_text())

@@ -79,3 +79,12 @@ def test_a_class_too_rare_for_the_folds_is_refused(train, side, tmp_path):
     np.savez(tmp_path / "rare.npz", x_train=np.zeros((60, 4)), y_train=np.array([0] * 57 + [1] * 3))
     with pytest.raises(UsageError, match="the class 1 has 3 examples, too few for 5 folds"):
         train("cross_validation", side, data=str(tmp_path / "rare.npz"), batch_size=8)
+
+
+def test_a_category_that_only_one_fold_has_is_encoded_alike_in_all(train, tmp_path):
+    lines = ["a,c,y", *(f"{i % 7},{'uvw'[i % 3]},{i % 2}" for i in range(59)), "3,rare,1"]
+    (tmp_path / "rare.csv").write_text("\n".join(lines))
+    options = {"data": str(tmp_path / "rare.csv"), "epochs": 1, "batch_size": 8, "folds": 3}
+    fit, loop = (train("cross_validation", side, **options) for side in SIDES)
+    result = parity.compare(fit.folder, loop.folder)
+    assert result.identical, result.reasons

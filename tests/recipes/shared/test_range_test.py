@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from recipes.shared.errors import UsageError
 from recipes.shared.range_test import DIVERGED, MARGIN, RangeTest
 
 BROKEN = [np.nan, np.inf]
@@ -55,7 +56,8 @@ def test_constant_losses_stay_as_they_are_and_do_not_diverge():
     test = curve([3.0] * 25)
     np.testing.assert_allclose(test.smoothed, 3.0, rtol=1e-12)
     assert test.diverged is None
-    assert test.summary().keys() == {"suggested_learning_rate"}
+    with pytest.raises(UsageError, match="did not diverge"):
+        test.summary()
 
 
 @pytest.mark.parametrize("broken", [*BROKEN, -np.inf])
@@ -87,9 +89,9 @@ def test_losses_that_end_in_nan_or_infinity_diverged_there_at_the_latest(broken)
 
 
 def test_the_suggestion_is_a_third_of_the_rate_at_the_lowest_loss():
-    test = curve(np.linspace(5, 1, 20))
+    test = curve([*np.linspace(5, 1, 20), np.inf])
     assert test.suggestion == pytest.approx(20 / 3)
-    assert test.summary() == {"suggested_learning_rate": pytest.approx(20 / 3)}
+    assert test.summary() == {"suggested_learning_rate": pytest.approx(20 / 3), "diverged_at": 21}
     assert MARGIN == 3
 
 
@@ -140,7 +142,7 @@ def test_the_picture_is_a_png_with_finite_limits_and_both_rates(test, tmp_path):
     assert np.isfinite([*axes.get_xlim(), *axes.get_ylim()]).all()
     assert axes.get_xlim()[0] > 0
     marked = {float(line.get_xdata()[0]) for line in axes.lines[2:]}
-    assert marked == set(test.summary().values())
+    assert marked == (set() if test.diverged is None else set(test.summary().values()))
     for line, values in zip(axes.lines, (test.losses, test.smoothed), strict=False):
         kept = np.isfinite(test.smoothed)
         np.testing.assert_array_equal(line.get_xydata(), np.column_stack([test.rates, values])[kept])
