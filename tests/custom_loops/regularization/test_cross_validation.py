@@ -36,7 +36,7 @@ def test_each_fold_scores_the_same_on_both_sides_and_the_summary_is_theirs(train
 
 
 @pytest.mark.parametrize(("options", "shapes"), [({}, [32, 7, 8]), ({"batch_size": 91, "folds": 3}, [91, 15, 16])])
-def test_one_trace_for_each_distinct_shape_of_batch_over_all_folds(train, monkeypatch, options, shapes):
+def test_one_trace_serves_every_shape_of_batch_over_all_folds(train, monkeypatch, options, shapes):
     traced = []
     make_train_step = cross_validation.make_train_step
 
@@ -44,7 +44,7 @@ def test_one_trace_for_each_distinct_shape_of_batch_over_all_folds(train, monkey
         step = make_train_step(*args)
 
         def train_step(x, y):
-            traced.append(x.shape[0])
+            traced.append(x.shape)
             step(x, y)
 
         return train_step
@@ -53,8 +53,8 @@ def test_one_trace_for_each_distinct_shape_of_batch_over_all_folds(train, monkey
     train("cross_validation", "custom_loop", epochs=2, **options)
     sizes = {len(fold.train) for fold in data.folds(cross_validation.HParams(), options.get("folds", 5))}
     batch_size = options.get("batch_size", 32)
-    assert {batch_size} | {size % batch_size for size in sizes} == set(shapes)
-    assert sorted(traced) == sorted(shapes)
+    assert {batch_size} | {size % batch_size for size in sizes} == set(shapes)  # three shapes, and
+    assert traced == [(None, 30)]
 
 
 def test_every_fold_starts_afresh(train):
