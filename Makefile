@@ -1,6 +1,6 @@
 # `make compare` is the way in. Every target sets up what it needs; a second call costs nothing.
 .DEFAULT_GOAL := compare
-.PHONY: compare install test lint format parity speed accuracy screenshots clean
+.PHONY: compare install test lint format parity speed logging-cost accuracy screenshots clean
 
 # The first interpreter that TensorFlow 2.21 has wheels for: another one can be named, as in `make PYTHON=python3.12`.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -13,8 +13,9 @@ compare: install
 
 install: .venv/.installed
 
+# Two files at a time: most tests wait for one core.
 test: .venv/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff format --check .
@@ -33,12 +34,16 @@ parity: .venv/.installed-test
 speed: .venv/.installed
 	$(BIN)/python -m tests.speed $(or $(DATA),mnist)
 
+# What logging costs on either side: make logging-cost DATA=path/to/mnist.npz
+logging-cost: .venv/.installed
+	$(BIN)/python -m tests.logging_cost $(or $(DATA),mnist)
+
 # Test accuracy of both sides of the convolutional network on MNIST: make accuracy DATA=path/to/mnist.npz
 accuracy: .venv/.installed
 	$(BIN)/python -m tests.accuracy $(or $(DATA),mnist)
 
 screenshots: .venv/.installed-test
-	$(BIN)/python -m pytest tests/test_screenshots.py --screenshots docs/images
+	$(BIN)/python -m pytest tests/test_screenshots.py tests/test_tensorboard.py -m browser --screenshots docs/images
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -13,7 +13,9 @@ A chunk takes one of two forms:
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,8 +25,9 @@ from recipes.shared import losses
 from recipes.shared.data import Dataset, Split, epoch_order
 from recipes.shared.errors import UsageError
 
-Step = Callable[[tf.Tensor, tf.Tensor], None]
+Step = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # from a batch to its loss, a scalar
 Chunk = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+NO_LOSS = "train_step and test_step must return the loss of their batch"
 SHORTEST_PROGRAM = 8  # steps; a chunk of one differed from fit in the last bit, chunks of 8 and more did not
 
 
@@ -35,22 +38,25 @@ class Loop:
 
     Args:
         model: the model that the steps train; callbacks see it.
-        train_step: makes one update from a batch `(x, y)` and updates `metrics`.
-        test_step: updates `metrics` from a batch `(x, y)` without training.
-        metrics: reset before every epoch and every validation, logged under their names.
+        train_step: makes one update from a batch `(x, y)`, updates `metrics`, and returns the loss that it went down.
+        loss: what validation and test measure, from targets and outputs; callbacks get it in their `params`.
+        metrics: the mean loss, named "loss", then others; reset before every epoch and every validation, logged under
+            their names.
         optimizer: what the train step uses, so that learning-rate callbacks find it as `model.optimizer`.
         learning_rate: for a train step that has no optimizer, the rate that TensorBoard shall show: a number, or a
             function from the number of updates made before (int32) to the rate.
         steps_per_execution: batches between two calls of the batch hooks, as in fit; None is a whole epoch.
         jit_compile: compile the steps with XLA.
         one_program: with `jit_compile`, compile chunks as one XLA program.
+        test_step: updates `metrics` from a batch without training, and returns its loss; if not given, the mean of
+            `loss` and the losses of the model, and the other metrics, as fit measures them.
     """
 
     def __init__(
         self,
         model: keras.Model,
         train_step: Step,
-        test_step: Step,
+        loss: keras.losses.Loss,
         metrics: Sequence[keras.metrics.Metric],
         optimizer: keras.optimizers.Optimizer | None = None,
         *,
@@ -58,17 +64,21 @@ class Loop:
         steps_per_execution: int | None = None,
         jit_compile: bool = False,
         one_program: bool = False,
+        test_step: Step | None = None,
     ) -> None:
         self.model = model
+        self.loss = loss
         self.metrics = metrics
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.steps_per_execution = steps_per_execution
         self.jit_compile = jit_compile
         fuse = jit_compile and one_program
-        self._train_chunk = _compile(train_step, metrics, jit_compile, fuse)
-        self._validate_chunk = _compile(test_step, metrics, jit_compile, fuse)
-        self._test_chunk = _compile(test_step, metrics, jit_compile, False) if fuse else self._validate_chunk
+        self._train_step = _compile(train_step, metrics, jit_compile)
+        measure = _compile(test_step or _make_test_step(model, loss, metrics), metrics, jit_compile)
+        self._train_chunk = _chunks(self._train_step, fuse)
+        self._validate_chunk = _chunks(measure, fuse)
+        self._test_chunk = _chunks(measure, False) if fuse else self._validate_chunk
         if optimizer is not None:
             model.optimizer = optimizer
             optimizer.build(model.trainable_variables)  # before tracing: a graph cannot create variables twice
@@ -90,8 +100,10 @@ class Loop:
             batch_size: examples in one update; the last batch of an epoch may be short.
             epochs: passes over the training data, fewer if something sets `model.stop_training`.
             seed: of the order of the examples.
-            callbacks: Keras callbacks. One that has a method `on_train_chunk_end(first_step, logs)` also gets the
-                metrics after every single step, as arrays.
+            callbacks: Keras callbacks. The drivers of fit hide single steps; here a callback may see them. One that has
+                `on_train_chunk_begin(first_step)` and `on_train_chunk_end(first_step, logs, losses)` gets the metrics
+                after every step of a compiled chunk, and the loss of each, as arrays. One that has
+                `steps_to_watch(steps)` names steps of the coming epoch, of so many, that shall be chunks of their own.
             verbose: 0 silent, 1 progress bar, 2 a line an epoch.
 
         Raises:
@@ -119,7 +131,9 @@ class Loop:
         To end the training early set `model.stop_training`: a `break` would leave `on_train_end` out.
         """
         model, metrics = self.model, self.metrics
-        x, y = tf.constant(dataset.train.x), tf.constant(dataset.train.y)
+        x, y = _tensors(dataset.train)
+        validation = _tensors(dataset.validation)
+        steps = -(-len(x) // batch_size)
         hooks = keras.callbacks.CallbackList(
             list(callbacks),
             add_history=True,
@@ -127,32 +141,36 @@ class Loop:
             model=model,
             verbose=verbose,
             epochs=epochs,
-            steps=-(-len(x) // batch_size),
+            steps=steps,
             jit_compile=self.jit_compile,
             learning_rate=self.learning_rate,
+            loss=self.loss,
+            train_step=self._train_step,
         )
         model.stop_training = False
         logs: dict[str, float] = {}
-        with _explain_missing_compile():
+        with _explained():
             hooks.on_train_begin()
             # fit: BackupAndRestore says through this private attribute where a run that was cut off goes on
             for epoch in range(getattr(model, "_initial_epoch", None) or 0, epochs):
                 _reset(metrics)
                 hooks.on_epoch_begin(epoch)
                 order = epoch_order(len(x), seed, epoch)
-                for first, last, chunks in _executions(order, batch_size, self.steps_per_execution):
+                alone = {step for watched in _call(hooks, "steps_to_watch", steps) for step in watched}
+                for first, last, chunks in _executions(order, batch_size, self.steps_per_execution, alone):
                     hooks.on_train_batch_begin(first)
                     execution_logs = {}
                     for step, rows in chunks:
-                        values = _by_name(metrics, self._train_chunk(x, y, rows).numpy())
-                        _on_train_chunk_end(hooks, step, values)
+                        _call(hooks, "on_train_chunk_begin", step)
+                        step_losses, values = self._run(self._train_chunk, x, y, rows)
+                        _call(hooks, "on_train_chunk_end", step, values, step_losses)
                         execution_logs = {name: value[-1] for name, value in values.items()}
                     hooks.on_train_batch_end(last, execution_logs)
                     if model.stop_training:
                         break
                 logs = _results(metrics)  # before validation, which uses the same metrics
                 validation_logs = self._evaluate(
-                    self._validate_chunk, dataset.validation, batch_size, self.steps_per_execution, hooks
+                    self._validate_chunk, *validation, batch_size, self.steps_per_execution, hooks
                 )
                 logs |= {f"val_{name}": value for name, value in validation_logs.items()}
                 hooks.on_epoch_end(epoch, logs)
@@ -165,92 +183,104 @@ class Loop:
 
     def evaluate(self, split: Split, *, batch_size: int) -> dict[str, float]:
         """Return the metrics over `split` by name, as `model.evaluate(..., return_dict=True)` does."""
-        return self._evaluate(self._test_chunk, split, batch_size, None, keras.callbacks.CallbackList())
+        with _explained():
+            return self._evaluate(self._test_chunk, *_tensors(split), batch_size, None, keras.callbacks.CallbackList())
 
     def _evaluate(
         self,
         chunk: Chunk,
-        split: Split,
+        x: tf.Tensor,
+        y: tf.Tensor,
         batch_size: int,
         steps_per_execution: int | None,
         hooks: keras.callbacks.CallbackList,
     ) -> dict[str, float]:
         hooks.on_test_begin()
         _reset(self.metrics)
-        x, y = tf.constant(split.x), tf.constant(split.y)
         for first, last, chunks in _executions(tf.range(len(x)), batch_size, steps_per_execution):
             hooks.on_test_batch_begin(first)
             values: dict[str, np.ndarray] = {}
             for _, rows in chunks:
-                values = _by_name(self.metrics, chunk(x, y, rows).numpy())
+                _, values = self._run(chunk, x, y, rows)
             hooks.on_test_batch_end(last, {name: value[-1] for name, value in values.items()})
         logs = _results(self.metrics)
         hooks.on_test_end(logs)
         return logs
 
+    def _run(
+        self, chunk: Chunk, x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return the loss of every step of `chunk`, and the metrics after every step."""
+        step_losses, *values = chunk(x, y, rows).numpy().T
+        return step_losses, {metric.name: value for metric, value in zip(self.metrics, values, strict=True)}
 
-def make_test_step(model: keras.Model, loss: keras.losses.Loss, metrics: Sequence[keras.metrics.Metric]) -> Step:
+
+def _make_test_step(model: keras.Model, loss: keras.losses.Loss, metrics: Sequence[keras.metrics.Metric]) -> Step:
     """Return the function that measures one batch as fit does it: `metrics` are the mean loss, then others."""
     mean_loss, *others = metrics
 
-    def test_step(x: tf.Tensor, y: tf.Tensor) -> None:
+    def test_step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         outputs = model(x, training=False)
         total_loss = losses.total(loss(y, outputs), model.losses)
         mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
         for metric in others:
             metric.update_state(y, outputs)
+        return total_loss
 
     return test_step
 
 
-def _compile(step: Step, metrics: Sequence[keras.metrics.Metric], jit_compile: bool, fuse: bool) -> Chunk:
-    """Return a function from data and rows of it, (steps, batch), to the metrics after every step, (steps, metrics).
+def _compile(step: Step, metrics: Sequence[keras.metrics.Metric], jit_compile: bool) -> Any:
+    """Return a compiled function from a batch to its loss and the metrics after it: (1 + metrics,), float32."""
+
+    def step_results(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        loss = step(x, y)
+        if loss is None:
+            raise UsageError(NO_LOSS)
+        return tf.stack([tf.cast(value, tf.float32) for value in (loss, *(metric.result() for metric in metrics))])
+
+    return tf.function(step_results, jit_compile=jit_compile)
+
+
+def _chunks(compiled_step: Any, fuse: bool) -> Chunk:
+    """Return a function from data and rows of it, (steps, batch), to the results of every step, (steps, results).
 
     Nested, the step is traced once for batches of any size and any data of the same features, as fit traces its own: a
     fixed batch size is another graph, in which XLA may add up in another order (one feature, batches of 32: 1e-6 off).
-    One program is traced for each shape of data and rows.
+    One program, where `fuse` asks for it, is traced for each shape of data and rows.
     """
 
-    def step_results(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        step(x, y)
-        return tf.stack([tf.cast(metric.result(), tf.float32) for metric in metrics])
-
-    def run_steps(
-        step_results: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor
-    ) -> tf.Tensor:
+    def run_steps(x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         steps = tf.shape(rows)[0]
-        results = tf.TensorArray(tf.float32, size=steps, element_shape=[len(metrics)])
+        results = tf.TensorArray(tf.float32, size=steps)
         for index in tf.range(steps):
             batch = rows[index]
-            results = results.write(index, step_results(tf.gather(x, batch), tf.gather(y, batch)))
+            results = results.write(index, compiled_step(tf.gather(x, batch), tf.gather(y, batch)))
         return results.stack()
 
-    compiled_step = tf.function(step_results, jit_compile=jit_compile)
-
     @functools.cache
-    def nested(*shapes: tf.TensorSpec) -> Chunk:
-        return tf.function(functools.partial(run_steps, compiled_step), input_signature=shapes)
-
-    @functools.cache
-    def one_program(*shapes: tf.TensorSpec) -> Chunk:
-        return tf.function(functools.partial(run_steps, step_results), input_signature=shapes, jit_compile=True)
+    def compiled(one_program: bool, *shapes: tf.TensorSpec) -> Chunk:
+        # a partial, because TensorFlow warns of retracing by the code of a function, and each shape has its own trace
+        return tf.function(functools.partial(run_steps), input_signature=shapes, jit_compile=one_program or None)
 
     def chunk(x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         if fuse and len(rows) >= SHORTEST_PROGRAM:
-            return one_program(*(tf.TensorSpec(data.shape, data.dtype) for data in (x, y, rows)))(x, y, rows)
+            shapes = [tf.TensorSpec(data.shape, data.dtype) for data in (x, y, rows)]
+            return compiled(True, *shapes)(x, y, rows)
         any_examples = [tf.TensorSpec((None, *data.shape[1:]), data.dtype) for data in (x, y)]
-        return nested(*any_examples, tf.TensorSpec((None, None), rows.dtype))(x, y, rows)
+        return compiled(False, *any_examples, tf.TensorSpec((None, None), rows.dtype))(x, y, rows)
 
     return chunk
 
 
 def _executions(
-    order: tf.Tensor, batch_size: int, steps_per_execution: int | None
+    order: tf.Tensor, batch_size: int, steps_per_execution: int | None, alone: Collection[int] = ()
 ) -> Iterable[tuple[int, int, list[tuple[int, tf.Tensor]]]]:
     """Cut an epoch as fit does: yield (first batch, last batch, chunks) for every execution.
 
-    A chunk is (its first step, rows of shape (steps, batch)); a short last batch is a chunk of its own. The last
-    batch is `first + steps_per_execution - 1` even where the epoch ends before, because fit counts like that.
+    A chunk is (its first step, rows of shape (steps, batch)); a short last batch is a chunk of its own, and so are the
+    steps `alone`. The last batch is `first + steps_per_execution - 1` even where the epoch ends before, because fit
+    counts like that.
     """
     examples = len(order)
     full_steps = examples // batch_size
@@ -258,12 +288,16 @@ def _executions(
     steps = -(-examples // batch_size)
     steps_per_execution = steps_per_execution or steps
     for first in range(0, steps, steps_per_execution):
-        chunks = []
-        if first < full_steps:
-            chunks.append((first, full[first : first + steps_per_execution]))
+        end = max(first, min(first + steps_per_execution, full_steps))
+        cuts = {cut for step in alone for cut in (step, step + 1) if first < cut < end}
+        chunks = [(begin, full[begin:stop]) for begin, stop in itertools.pairwise(sorted({first, *cuts, end}))]
         if first + steps_per_execution >= steps and examples % batch_size:
             chunks.append((full_steps, order[tf.newaxis, full_steps * batch_size :]))
         yield first, first + steps_per_execution - 1, chunks
+
+
+def _tensors(split: Split) -> tuple[tf.Tensor, tf.Tensor]:
+    return tf.constant(split.x), tf.constant(split.y)
 
 
 def _reset(metrics: Sequence[keras.metrics.Metric]) -> None:
@@ -275,21 +309,18 @@ def _results(metrics: Sequence[keras.metrics.Metric]) -> dict[str, float]:
     return {metric.name: float(metric.result()) for metric in metrics}
 
 
-def _by_name(metrics: Sequence[keras.metrics.Metric], values: np.ndarray) -> dict[str, np.ndarray]:
-    return {metric.name: values[:, column] for column, metric in enumerate(metrics)}
-
-
-def _on_train_chunk_end(hooks: keras.callbacks.CallbackList, first_step: int, logs: Mapping[str, np.ndarray]) -> None:
-    for callback in hooks.callbacks:
-        if hasattr(callback, "on_train_chunk_end"):
-            callback.on_train_chunk_end(first_step, logs)
+def _call(hooks: keras.callbacks.CallbackList, method: str, *args: Any) -> list[Any]:
+    """Call `method` of every callback that has it, and return what they return."""
+    return [getattr(callback, method)(*args) for callback in hooks.callbacks if hasattr(callback, method)]
 
 
 @contextlib.contextmanager
-def _explain_missing_compile() -> Iterator[None]:
-    """Turn Keras' complaint about a model that was never compiled into one line."""
+def _explained() -> Iterator[None]:
+    """Turn into one line what Keras says of a model that was never compiled, and AutoGraph of what a step raises."""
     try:
         yield
+    except UsageError as error:
+        raise UsageError(NO_LOSS if NO_LOSS in str(error) else str(error)) from None
     except ValueError as error:
         if "call `compile()`" not in str(error):
             raise

@@ -1,7 +1,16 @@
 """What the tests share. TensorFlow is configured once, as the command does it, before anything is traced."""
 
+import contextlib
 import importlib
+import json
 import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -33,14 +42,15 @@ def train_into():
     import keras
 
     from recipes.commands import catalog
+    from recipes.shared.logging_options import LoggingOptions
     from recipes.shared.run import Run
 
-    def train_into(folder, name, side, **hparams):
+    def train_into(folder, name, side, logging=None, **hparams):
         pair = catalog.find(name)
         module = importlib.import_module(f"{catalog.SIDES[side]}.{pair.topic}.{name}")
         keras.backend.clear_session()  # so that layers are named alike on both sides
         values = module.HParams(**hparams)
-        run = Run(folder, values)
+        run = Run(folder, values, logging=logging or LoggingOptions(level="scalars"))  # the rest takes seconds a run
         try:
             module.train(values, run)
         finally:
@@ -58,3 +68,108 @@ def train(tmp_path, train_into):
         return train_into(tmp_path / f"run_{len(list(tmp_path.iterdir()))}" / side, name, side, **hparams)
 
     return train
+
+
+@pytest.fixture(scope="session")
+def names_in():
+    """A function that returns what lies in a folder; an event file goes without what tells it from others."""
+
+    def names_in(folder):
+        return {"events" if path.name.startswith("events.out.tfevents.") else path.name for path in folder.iterdir()}
+
+    return names_in
+
+
+class Board:
+    """A real TensorBoard, started by `recipes board`, and questions to its HTTP API."""
+
+    MOST_SECONDS = 60
+
+    def __init__(self, process, address):
+        self.process = process
+        self.address = address
+
+    def ask(self, path, _post=None, **query):
+        """Return the answer's bytes."""
+        url = self.address + path + ("?" + urllib.parse.urlencode(query) if query else "")
+        body = None if _post is None else json.dumps(_post).encode()
+        request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=self.MOST_SECONDS) as response:
+            return response.read()
+
+    def json(self, path, _post=None, **query):
+        """Return the answer as Python values."""
+        return json.loads(self.ask(path, _post, **query))
+
+    def wait_for(self, condition):
+        """Return the first true value of `condition`, which is asked again while TensorBoard starts and loads."""
+        ends = time.monotonic() + self.MOST_SECONDS
+        while time.monotonic() < ends:
+            assert self.process.poll() is None, "TensorBoard has ended"
+            with contextlib.suppress(OSError):  # it does not listen yet
+                if result := condition():
+                    return result
+            time.sleep(0.2)
+        return pytest.fail("TensorBoard has not loaded what it should")
+
+
+@pytest.fixture(scope="session")
+def start_board():
+    """A function that opens a board on the runs of a logs folder, for all recipes or one, until the tests end."""
+    with contextlib.ExitStack() as stack:
+
+        def start_board(logs, *names):
+            with socket.socket() as probe:
+                probe.bind(("localhost", 0))
+                port = probe.getsockname()[1]
+            command = [sys.executable, "-m", "recipes", "board", *names, "--logs", str(logs), "--port", str(port)]
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            process = stack.enter_context(subprocess.Popen(command, **quiet))
+            stack.callback(process.terminate)
+            return Board(process, f"http://localhost:{port}/")
+
+        yield start_board
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's Chromium without a screen."""
+    from playwright.sync_api import sync_playwright
+
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI needs a browser: chromium")
+        pytest.skip("no browser: install chromium to run the browser tests")
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+        browser = playwright.chromium.launch(executable_path=path, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def compared(tmp_path_factory):
+    """The logs folder of two comparisons, by the real command: a classification and a regression."""
+    logs = tmp_path_factory.mktemp("logs")
+    for name, epochs in (("mlp_classifier", 10), ("linear_regression", 3)):
+        options = ["--logs", str(logs), "--run", "run", "--epochs", str(epochs), "--json", str(logs / f"{name}.json")]
+        done = subprocess.run(
+            [sys.executable, "-m", "recipes", "compare", name, *options], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    return logs
+
+
+@pytest.fixture
+def keep_picture(request):
+    """A function that checks the picture of a page and, where it has a name, keeps it if `--screenshots` says where."""
+
+    def keep_picture(name, picture):
+        assert len(picture) > 20_000  # an empty page compresses to less
+        folder = request.config.getoption("--screenshots")
+        if folder is not None and name is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(picture)
+
+    return keep_picture

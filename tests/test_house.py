@@ -61,7 +61,7 @@ def test_imports_of_a_pair_point_one_way(name):
 
 
 def test_imports_of_the_shared_code_point_one_way():
-    for path in (ROOT / "recipes" / "shared").glob("*.py"):
+    for path in (ROOT / "recipes" / "shared").rglob("*.py"):
         assert all(module.startswith("recipes.shared.") for module in imports(path)), path
     assert all(module.startswith("recipes.shared.") for module in imports(ROOT / "custom_loops" / "loop.py"))
     commands = [path for path in (ROOT / "recipes" / "commands").glob("*.py") if path.name != "catalog.py"]
@@ -110,7 +110,7 @@ def test_every_pair_has_a_test_of_its_claim(name):
 
 
 def test_every_source_file_of_the_machinery_has_its_test():
-    sources = [*(ROOT / "recipes/shared").glob("*.py"), *(ROOT / "recipes/commands").glob("*.py")]
+    sources = [*(ROOT / "recipes/shared").rglob("*.py"), *(ROOT / "recipes/commands").glob("*.py")]
     for source in sources:
         test = ROOT / "tests" / source.relative_to(ROOT).parent / f"test_{source.name}"
         assert source.name in ("__init__.py", "errors.py") or test.is_file(), source

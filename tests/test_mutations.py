@@ -13,6 +13,7 @@ from custom_loops import loop
 from recipes.commands import parity
 from recipes.shared import data, losses
 from recipes.shared.hparams import HParams
+from recipes.shared.logging_options import LoggingOptions
 from recipes.shared.run import Run
 
 HPARAMS = HParams(data="breast_cancer", learning_rate=0.01, batch_size=32, epochs=3, jit_compile=False)
@@ -80,7 +81,7 @@ def build_model(seed):
 
 
 def train_by_fit(dataset, folder):
-    run = Run(folder, HPARAMS)
+    run = Run(folder, HPARAMS, logging=LoggingOptions(level="nothing"))
     model = build_model(HPARAMS.seed)
     model.compile(
         optimizer=keras.optimizers.Adam(HPARAMS.learning_rate),
@@ -94,7 +95,7 @@ def train_by_fit(dataset, folder):
         validation_data=data.batches(dataset.validation, HPARAMS.batch_size),
         epochs=HPARAMS.epochs,
         shuffle=False,
-        callbacks=[order, *run.callbacks],
+        callbacks=[order, *run.callbacks(dataset)],
         verbose=0,
     )
     test = data.batches(dataset.test, HPARAMS.batch_size)
@@ -103,7 +104,7 @@ def train_by_fit(dataset, folder):
 
 
 def train_by_loop(dataset, folder, mistake):
-    run = Run(folder, HPARAMS)
+    run = Run(folder, HPARAMS, logging=LoggingOptions(level="nothing"))
     seed = HPARAMS.seed + (mistake == "another seed")
     model = build_model(seed)
     optimizer = keras.optimizers.Adam(HPARAMS.learning_rate)
@@ -128,10 +129,13 @@ def train_by_loop(dataset, folder, mistake):
         if mistake == "metrics after the update":
             logits = model(x, training=False)
         measure(x, y, logits, total_loss)
+        return total_loss
 
     def test_step(x, y):
         logits = model(x, training=mistake == "validation in training mode")
-        measure(x, y, logits, total(y, logits))
+        total_loss = total(y, logits)
+        measure(x, y, logits, total_loss)
+        return total_loss
 
     if mistake == "last batch dropped":
         full = len(dataset.train) // HPARAMS.batch_size * HPARAMS.batch_size
@@ -150,8 +154,12 @@ def train_by_loop(dataset, folder, mistake):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "epoch_order", epoch_order)
         metrics = [mean_loss, accuracy]
-        driver = loop.Loop(model, train_step, test_step, metrics, optimizer, jit_compile=HPARAMS.jit_compile)
-        driver.train(dataset, batch_size=HPARAMS.batch_size, epochs=HPARAMS.epochs, seed=seed, callbacks=run.callbacks)
+        driver = loop.Loop(
+            model, train_step, loss, metrics, optimizer, jit_compile=HPARAMS.jit_compile, test_step=test_step
+        )
+        driver.train(
+            dataset, batch_size=HPARAMS.batch_size, epochs=HPARAMS.epochs, seed=seed, callbacks=run.callbacks()
+        )
     run.finish(model, dataset, driver.evaluate(dataset.test, batch_size=HPARAMS.batch_size))
     run.close()
 

@@ -4,87 +4,38 @@
 """
 
 import io
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 
 import pytest
 from rich.console import Console
 
-from recipes.commands import catalog, compare, report
+from recipes.commands import catalog, compare, parity, report
 
 pytestmark = pytest.mark.browser
 
 FONT = "ui-monospace, 'DejaVu Sans Mono', monospace"  # rich's own template would fetch a font from the network
+RUNS = ("fit/train", "custom_loop/train", "fit/validation", "custom_loop/validation")
 
 
 @pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI needs a browser: chromium")
-        pytest.skip("no browser: install chromium to run the browser tests")
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-        browser = playwright.chromium.launch(executable_path=path, args=options)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A comparison of `mlp_classifier`, trained by the real command in processes of their own."""
-    logs = tmp_path_factory.mktemp("logs")
+def result(compared):
+    """What the comparison of `mlp_classifier` gave."""
     pair = catalog.find("mlp_classifier")
-    subject = compare.Subject(pair.name, pair.fit, pair.custom_loop)
-    folder = logs / pair.name / "run"
-    result = compare._compare_subject(subject, folder, {"data": "digits"}, "recipes compare mlp_classifier")
-    assert result.holds, result.failures
-    return logs, result
+    folder = compared / pair.name / "run"
+    sides = {side: compare._read_side(folder / side, pair.side(side)) for side in catalog.SIDES}
+    verdict = parity.compare(folder / "fit", folder / "custom_loop")
+    return report.Result(pair.name, "digits", folder, sides, verdict)
 
 
 @pytest.fixture(scope="module")
-def board(finished):
-    """The address of a real TensorBoard, started by the command, on the logs of that comparison."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "recipes",
-        "board",
-        "mlp_classifier",
-        "--logs",
-        str(finished[0]),
-        "--port",
-        str(port),
-    ]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://localhost:{port}/"
-    for _ in range(240):
-        try:
-            with urllib.request.urlopen(address + "data/runs") as response:
-                if b"custom_loop" in response.read():
-                    break
-        except OSError:
-            assert server.poll() is None, "TensorBoard has ended"
-        time.sleep(0.25)
-    yield address
-    server.terminate()
-    server.wait()
+def board(compared, start_board):
+    board = start_board(compared, "mlp_classifier")
+    board.wait_for(lambda: {f"mlp_classifier/run/{run}" for run in RUNS} <= set(board.json("data/runs")))
+    return board
 
 
-def test_tensorboard_draws_both_sides_in_every_chart(browser, board, request):
+def test_tensorboard_draws_both_sides_in_every_chart(browser, board, keep_picture):
     page = browser.new_page(viewport={"width": 1400, "height": 680})
-    page.goto(board + "?smoothing=0&tagFilter=epoch_(loss|accuracy)#timeseries", wait_until="networkidle")
+    page.goto(board.address + "?smoothing=0&tagFilter=epoch_(loss|accuracy)#timeseries", wait_until="networkidle")
     page.get_by_label("Toggle settings side pane").click()
     page.wait_for_selector("scalar-card svg path", timeout=60_000)
     page.wait_for_timeout(2000)  # the lines are drawn after the axes
@@ -94,22 +45,22 @@ def test_tensorboard_draws_both_sides_in_every_chart(browser, board, request):
     for card in cards.all():
         card.get_by_label("Expand Table").click()
         rows = card.locator("scalar-card-data-table").inner_text()
-        for run in ("fit/train", "custom_loop/train", "fit/validation", "custom_loop/validation"):
+        for run in RUNS:
             assert f"run/{run}" in rows
-    save(page, request, "tensorboard.png")
+    keep_picture("tensorboard.png", page.screenshot())
 
 
-def test_the_comparison_fits_a_terminal_of_80_columns(browser, finished, request, monkeypatch):
+def test_the_comparison_fits_a_terminal_of_80_columns(browser, result, keep_picture, monkeypatch):
     console = Console(record=True, width=80, file=io.StringIO(), force_terminal=True)
     monkeypatch.setattr(report, "Console", lambda: console)
-    report.show(finished[1])
+    report.show(result)
     text = console.export_text(clear=False)
     assert "IDENTICAL" in text
     assert "…" not in text
     picture = console.export_svg(title="recipes compare mlp_classifier", code_format=without_web_font())
     page = browser.new_page(viewport={"width": 1010, "height": 640})
     page.set_content(f"<body style='margin:0'>{picture}</body>")
-    save(page, request, "compare.png", page.locator("svg").first)
+    keep_picture("compare.png", page.locator("svg").first.screenshot())
 
 
 def without_web_font():
@@ -118,12 +69,3 @@ def without_web_font():
     start, end = CONSOLE_SVG_FORMAT.index("@font-face"), CONSOLE_SVG_FORMAT.rindex("@font-face")
     end = CONSOLE_SVG_FORMAT.index("}}", end) + 2
     return (CONSOLE_SVG_FORMAT[:start] + CONSOLE_SVG_FORMAT[end:]).replace("Fira Code, monospace", FONT)
-
-
-def save(page, request, name, part=None):
-    picture = (part or page).screenshot()
-    assert len(picture) > 5000  # an empty page compresses to less
-    folder = request.config.getoption("--screenshots")
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(picture)

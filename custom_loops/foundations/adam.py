@@ -45,12 +45,11 @@ def make_train_step(
 ) -> loop.Step:
     """Return the function that makes one update from a batch.
 
-    `iterations` counts the updates; `means` (m) and
-    `mean_squares` (v) hold one variable for each trainable one.
+    `iterations` counts the updates; `means` (m) and `mean_squares` (v) hold one variable for each trainable one.
     """
     mean_loss, accuracy = metrics
 
-    def train_step(x: tf.Tensor, y: tf.Tensor) -> None:
+    def train_step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             logits = model(x, training=True)
             total_loss = losses.total(loss(y, logits), model.losses)
@@ -66,6 +65,7 @@ def make_train_step(
             variable.assign_sub(rate * mean / (tf.sqrt(mean_square) + hparams.epsilon))
         mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
         accuracy.update_state(y, logits)  # of the predictions made before the update
+        return total_loss
 
     return train_step
 
@@ -82,7 +82,7 @@ def train(hparams: HParams, run: Run) -> None:
     driver = loop.Loop(
         model,
         make_train_step(model, iterations, means, mean_squares, loss, metrics, hparams),
-        loop.make_test_step(model, loss, metrics),
+        loss,
         metrics,
         learning_rate=hparams.learning_rate,
         steps_per_execution=hparams.steps_per_execution,
@@ -93,7 +93,7 @@ def train(hparams: HParams, run: Run) -> None:
         batch_size=hparams.batch_size,
         epochs=hparams.epochs,
         seed=hparams.seed,
-        callbacks=run.callbacks,
+        callbacks=run.callbacks(dataset),
         verbose=run.verbose,
     )
     run.finish(model, dataset, driver.evaluate(dataset.test, batch_size=hparams.batch_size))

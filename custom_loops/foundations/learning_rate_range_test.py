@@ -44,7 +44,7 @@ def make_train_step(
     """Return the function that makes one update from a batch."""
     mean_loss, *others = metrics
 
-    def train_step(x: tf.Tensor, y: tf.Tensor) -> None:
+    def train_step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             logits = model(x, training=True)
             total_loss = losses.total(loss(y, logits), model.losses)
@@ -53,6 +53,7 @@ def make_train_step(
         mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
         for metric in others:
             metric.update_state(y, logits)  # of the predictions made before the update
+        return total_loss
 
     return train_step
 
@@ -69,7 +70,7 @@ def train(hparams: HParams, run: Run) -> None:
     driver = loop.Loop(
         model,
         make_train_step(model, optimizer, loss, metrics),
-        loop.make_test_step(model, loss, metrics),
+        loss,
         metrics,
         optimizer,
         jit_compile=hparams.jit_compile,
@@ -92,7 +93,7 @@ def train(hparams: HParams, run: Run) -> None:
     driver = loop.Loop(
         model,
         make_train_step(model, optimizer, loss, metrics),
-        loop.make_test_step(model, loss, metrics),
+        loss,
         metrics,
         optimizer,
         steps_per_execution=hparams.steps_per_execution,
@@ -103,7 +104,7 @@ def train(hparams: HParams, run: Run) -> None:
         batch_size=hparams.batch_size,
         epochs=hparams.epochs,
         seed=hparams.seed,
-        callbacks=training.callbacks,
+        callbacks=training.callbacks(dataset),
         verbose=run.verbose,
     )
     training.finish(model, dataset, driver.evaluate(dataset.test, batch_size=hparams.batch_size))

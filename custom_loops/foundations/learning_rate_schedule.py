@@ -7,7 +7,7 @@
 
 a is the highest rate, f the share of it that is left in the end, T1 and T2 the lengths of both phases. Plain SGD moves
 the weights by rate times gradient, so the rate can be read off the distance that they moved; TensorBoard shows it for
-every update as `batch_learning_rate`.
+every update as `step_learning_rate`.
 
 This side writes the formula and the update out in the training step; its twin in `recipes` hands a schedule of Keras
 to the optimizer of `model.fit`.
@@ -69,7 +69,7 @@ def make_train_step(
     """Return the function that makes one update from a batch; `updates` counts them."""
     mean_loss, accuracy = metrics
 
-    def train_step(x: tf.Tensor, y: tf.Tensor) -> None:
+    def train_step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             logits = model(x, training=True)
             total_loss = losses.total(loss(y, logits), model.losses)
@@ -80,6 +80,7 @@ def make_train_step(
         updates.assign_add(1)
         mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
         accuracy.update_state(y, logits)  # of the predictions made before the update
+        return total_loss
 
     return train_step
 
@@ -95,7 +96,7 @@ def train(hparams: HParams, run: Run) -> None:
     driver = loop.Loop(
         model,
         make_train_step(model, rate, updates, loss, metrics),
-        loop.make_test_step(model, loss, metrics),
+        loss,
         metrics,
         learning_rate=rate,
         steps_per_execution=hparams.steps_per_execution,
@@ -106,7 +107,7 @@ def train(hparams: HParams, run: Run) -> None:
         batch_size=hparams.batch_size,
         epochs=hparams.epochs,
         seed=hparams.seed,
-        callbacks=run.callbacks,
+        callbacks=run.callbacks(dataset),
         verbose=run.verbose,
     )
     run.finish(model, dataset, driver.evaluate(dataset.test, batch_size=hparams.batch_size))

@@ -43,7 +43,7 @@ def make_train_step(
     """Return the function that makes one update from a batch; `velocities` are v, one for each trainable variable."""
     (mean_loss,) = metrics
 
-    def train_step(x: tf.Tensor, y: tf.Tensor) -> None:
+    def train_step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             predictions = model(x, training=True)
             total_loss = losses.total(loss(y, predictions), model.losses)
@@ -53,6 +53,7 @@ def make_train_step(
             velocity.assign(momentum * velocity + (1 - momentum) * gradient)
             variable.assign_sub(learning_rate * velocity)
         mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
+        return total_loss
 
     return train_step
 
@@ -67,7 +68,7 @@ def train(hparams: HParams, run: Run) -> None:
     driver = loop.Loop(
         model,
         make_train_step(model, velocities, loss, metrics, hparams.learning_rate, hparams.momentum),
-        loop.make_test_step(model, loss, metrics),
+        loss,
         metrics,
         learning_rate=hparams.learning_rate * (1 - hparams.momentum),  # of the gradient, as SGD counts it
         steps_per_execution=hparams.steps_per_execution,
@@ -78,7 +79,7 @@ def train(hparams: HParams, run: Run) -> None:
         batch_size=hparams.batch_size,
         epochs=hparams.epochs,
         seed=hparams.seed,
-        callbacks=run.callbacks,
+        callbacks=run.callbacks(dataset),
         verbose=run.verbose,
     )
     run.finish(model, dataset, driver.evaluate(dataset.test, batch_size=hparams.batch_size))

@@ -42,13 +42,14 @@ def make_train_step(
     """Return the function that makes one update from a batch."""
     (mean_loss,) = metrics
 
-    def train_step(x: tf.Tensor, y: tf.Tensor) -> None:
+    def train_step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             predictions = model(x, training=True)
             total_loss = losses.total(loss(y, predictions), model.losses)
         gradients = tape.gradient(total_loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
         mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
+        return total_loss
 
     return train_step
 
@@ -66,7 +67,7 @@ def train(hparams: HParams, run: Run) -> None:
         driver = loop.Loop(
             model,
             make_train_step(model, optimizer, loss, metrics),
-            loop.make_test_step(model, loss, metrics),
+            loss,
             metrics,
             optimizer,
             steps_per_execution=hparams.steps_per_execution,
@@ -77,7 +78,7 @@ def train(hparams: HParams, run: Run) -> None:
             batch_size=values.batch_size,
             epochs=hparams.epochs,
             seed=hparams.seed,
-            callbacks=child.callbacks,
+            callbacks=child.callbacks(dataset),
             verbose=run.verbose,
         )
         training, test = (

@@ -40,7 +40,7 @@ def make_train_step(
     """Return the function that makes one update from a batch."""
     mean_loss, accuracy = metrics
 
-    def train_step(x: tf.Tensor, y: tf.Tensor) -> None:
+    def train_step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             logits = model(x, training=True)
             total_loss = losses.total(loss(y, logits), model.losses)
@@ -48,6 +48,7 @@ def make_train_step(
         optimizer.apply(gradients, model.trainable_variables)
         mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
         accuracy.update_state(y, logits)  # of the predictions made before the update
+        return total_loss
 
     return train_step
 
@@ -62,7 +63,7 @@ def train(hparams: HParams, run: Run) -> None:
     driver = loop.Loop(
         model,
         make_train_step(model, optimizer, loss, metrics),
-        loop.make_test_step(model, loss, metrics),
+        loss,
         metrics,
         optimizer,
         steps_per_execution=hparams.steps_per_execution,
@@ -80,7 +81,7 @@ def train(hparams: HParams, run: Run) -> None:
             batch_size=hparams.batch_size,
             epochs=hparams.epochs,
             seed=hparams.seed,
-            callbacks=fold.callbacks,
+            callbacks=fold.callbacks(dataset),
             verbose=run.verbose,
         )
         fold.finish(model, dataset, driver.evaluate(dataset.test, batch_size=hparams.batch_size))

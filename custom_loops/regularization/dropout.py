@@ -27,7 +27,7 @@ import keras
 import tensorflow as tf
 
 from custom_loops import loop
-from recipes.regularization.dropout import HParams, build_model, load_data
+from recipes.regularization.dropout import HParams, build_model, load_data, summarise
 from recipes.shared import losses
 from recipes.shared.run import Run
 
@@ -41,13 +41,14 @@ def make_train_step(
     """Return the function that makes one update from a batch."""
     (mean_loss,) = metrics
 
-    def train_step(x: tf.Tensor, y: tf.Tensor) -> None:
+    def train_step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             predictions = model(x, training=True)  # draws the masks that fit draws from the same seed
             total_loss = losses.total(loss(y, predictions), model.losses)
         gradients = tape.gradient(total_loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
         mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
+        return total_loss
 
     return train_step
 
@@ -66,7 +67,7 @@ def train(hparams: HParams, run: Run) -> None:
         driver = loop.Loop(
             model,
             make_train_step(model, optimizer, loss, metrics),
-            loop.make_test_step(model, loss, metrics),
+            loss,
             metrics,
             optimizer,
             steps_per_execution=hparams.steps_per_execution,
@@ -77,7 +78,7 @@ def train(hparams: HParams, run: Run) -> None:
             batch_size=hparams.batch_size,
             epochs=hparams.epochs,
             seed=hparams.seed,
-            callbacks=child.callbacks,
+            callbacks=child.callbacks(dataset),
             verbose=run.verbose,
         )
         # not the training loss of the last epoch: that one was measured with units missing, and before the updates
@@ -86,8 +87,5 @@ def train(hparams: HParams, run: Run) -> None:
             for split in (dataset.train, dataset.validation, dataset.test)
         )
         child.finish(model, dataset, test)
-        summary[f"training_loss_{name}"] = training["loss"]
-        summary[f"validation_loss_{name}"] = validation["loss"]
-        summary[f"gap_{name}"] = validation["loss"] - training["loss"]
-        summary[f"test_loss_{name}"] = test["loss"]
+        summary |= summarise(name, training["loss"], validation["loss"], test["loss"])
     run.summarise(summary)

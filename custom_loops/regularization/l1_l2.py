@@ -41,7 +41,7 @@ def make_train_step(
     """Return the function that makes one update from a batch."""
     mean_loss, mean_squared_error = metrics
 
-    def train_step(x: tf.Tensor, y: tf.Tensor) -> None:
+    def train_step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             predictions = model(x, training=True)
             # fit adds the penalties of `model.losses` by itself; a loop that forgets them trains without any
@@ -50,6 +50,7 @@ def make_train_step(
         optimizer.apply(gradients, model.trainable_variables)
         mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
         mean_squared_error.update_state(y, predictions)  # made before the update
+        return total_loss
 
     return train_step
 
@@ -67,7 +68,7 @@ def train(hparams: HParams, run: Run) -> None:
     driver = loop.Loop(
         model,
         make_train_step(model, optimizer, loss, metrics),
-        loop.make_test_step(model, loss, metrics),
+        loss,
         metrics,
         optimizer,
         steps_per_execution=hparams.steps_per_execution,
@@ -78,7 +79,7 @@ def train(hparams: HParams, run: Run) -> None:
         batch_size=hparams.batch_size,
         epochs=hparams.epochs,
         seed=hparams.seed,
-        callbacks=run.callbacks,
+        callbacks=run.callbacks(dataset),
         verbose=run.verbose,
     )
     results = driver.evaluate(dataset.test, batch_size=hparams.batch_size)

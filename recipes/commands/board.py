@@ -1,7 +1,7 @@
 """`recipes board`: TensorBoard on the logs of one recipe, or of all."""
 
-import os
 import socket
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,8 @@ from typing import Annotated
 
 import tyro
 
-from recipes.commands import catalog, flags
+from recipes.commands import boards, catalog, flags
+from recipes.commands.side import sigterm_exits
 from recipes.shared.errors import UsageError
 
 
@@ -22,7 +23,7 @@ class Options:
 
 
 def main(args: list[str]) -> int:
-    """Become TensorBoard, bound to localhost.
+    """Run TensorBoard, bound to localhost, until it ends, and return its exit code.
 
     Raises:
         UsageError: there are no runs, or the port is taken.
@@ -47,6 +48,13 @@ def main(args: list[str]) -> int:
             probe.bind(("localhost", options.port))
         except OSError as error:
             raise UsageError(f"port {options.port} cannot be used ({error.strerror}); choose another --port") from error
-    arguments = ["--logdir", str(folder), "--host", "localhost", "--port", str(options.port)]
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "tensorboard.main", *arguments])
+    with boards.on(options.logs, names) as logdir, sigterm_exits():
+        arguments = ["--logdir", str(logdir), "--host", "localhost", "--port", str(options.port)]
+        process = subprocess.Popen([sys.executable, "-m", "tensorboard.main", *arguments])
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            return 0  # the usual way to close a board; TensorBoard has got the signal too
+        finally:
+            process.terminate()
+            process.wait()

@@ -1,5 +1,6 @@
 """`recipes compare`: trains a pair both ways, each in a process of its own, and holds the runs against each other."""
 
+import contextlib
 import dataclasses
 import shlex
 import subprocess
@@ -9,9 +10,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from recipes.commands import catalog, flags, parity, report, side
+from recipes.commands import boards, catalog, flags, parity, report, side
 from recipes.shared.errors import UsageError
 from recipes.shared.files import write_json
+from recipes.shared.logging_options import LoggingOptions
 
 USAGE = """usage: recipes compare NAME... [flags]      both sides of one or more recipes
        recipes compare --all [flags]        of every recipe
@@ -98,8 +100,12 @@ def main(args: list[str]) -> int:
 
     results: list[report.Result] = []
     try:
-        for subject, folder, (hparams, _) in zip(subjects, folders, parsed, strict=True):
-            results.append(_compare_subject(subject, folder, hparams, command))
+        for subject, folder, (hparams, options) in zip(subjects, folders, parsed, strict=True):
+            results.append(_compare_subject(subject, folder, hparams, command, options.logging))
+            if options.log == "everything":
+                with contextlib.suppress(OSError):  # a full disk: the verdict goes to the screen
+                    boards.write_verdict(folder, report.as_markdown(results[-1]))
+                boards.refresh(options.logs)
             report.show(results[-1])
     finally:  # what the first pairs gave is not lost when a later one stops
         if path is not None and results:
@@ -122,7 +128,9 @@ def _subjects(names: list[str]) -> list[Subject]:
     return [Subject(pair.name, pair.fit, pair.custom_loop) for pair in found]
 
 
-def _compare_subject(subject: Subject, folder: Path, hparams: dict[str, Any], command: str) -> report.Result:
+def _compare_subject(
+    subject: Subject, folder: Path, hparams: dict[str, Any], command: str, logging: LoggingOptions
+) -> report.Result:
     """Train both sides, one after the other so that neither takes the other's cores, and compare them.
 
     Raises:
@@ -131,7 +139,7 @@ def _compare_subject(subject: Subject, folder: Path, hparams: dict[str, Any], co
     result = report.Result(subject.name, str(hparams.get("data", "")), folder)
     for name, source in subject.sources.items():
         about = side.describe(subject.name, name, source, command)
-        job = side.Job(str(source.path), str(folder / name), hparams, about)
+        job = side.Job(str(source.path), str(folder / name), hparams, about, logging=logging)
         with report.status(f"{subject.name}: training the {name.replace('_', ' ')} side"):
             code, output, error = _run(side.command(job))
         if subject.name not in catalog.pairs():  # a user who prints wants to see it

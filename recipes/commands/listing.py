@@ -32,14 +32,15 @@ def main(args: list[str]) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column, style in (("name", "bold"), ("what it is", ""), ("default data", "dim")):
-        table.add_column(column, style=style, overflow="fold", no_wrap=column == "name" and Console().width >= 80)
+        table.add_column(column, style=style, overflow="fold", no_wrap=column == "name" and console.width >= 80)
     topic = ""
     for row in rows:
         if row["topic"] != topic:
             topic = row["topic"]
             table.add_row(f"[not bold cyan]{topic}[/]")
         table.add_row(f"  {row['name']}", row["title"], row["data"])
-    Console().print(table)
+    console.print(table)
     return 0

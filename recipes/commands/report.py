@@ -133,6 +133,21 @@ def explain(result: Result) -> str:
     return sizes + _list(parity.reasons[:6])
 
 
+def as_markdown(result: Result) -> str:
+    """Return verdict, reasons and test metrics, for TensorBoard's Text."""
+    lines = [f"## {result.recipe} on {result.data}: {result.verdict[0]}", "", *explain(result).splitlines(), ""]
+    if all(result.sides.values()):
+        fit, loop = (result.sides[side] for side in SIDES)
+        lines += ["| | fit | custom loop |", "|---|---|---|"]
+        lines += [
+            f"| {name} | {_number(fit['metrics'][name])} | {_number(loop['metrics'][name])} |"
+            for name in fit["metrics"]
+            if name in loop["metrics"]
+        ]
+        lines.append(f"| steady epoch | {_seconds(fit['seconds_per_epoch'])} | {_seconds(loop['seconds_per_epoch'])} |")
+    return "\n".join(lines)
+
+
 def summarise(results: Sequence[Result]) -> None:
     """Print one line a pair."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="All pairs", title_justify="left")

@@ -15,10 +15,12 @@ from typing import Annotated, Any
 
 import tyro
 
-from recipes.commands import catalog, flags
+from recipes.commands import boards, catalog, flags
 from recipes.commands.parity import finished_files
+from recipes.shared import interruption
 from recipes.shared.errors import TrainingDiverged, UsageError
 from recipes.shared.hparams import HParams
+from recipes.shared.logging_options import Level, LoggingOptions
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
@@ -29,6 +31,22 @@ class Options:
 
     logs: Annotated[Path, tyro.conf.arg(help="the folder that gets the run")] = Path("logs")
     run: Annotated[str | None, tyro.conf.arg(help="the run's name; date, time and process if not given")] = None
+    log: Annotated[
+        Level, tyro.conf.arg(help="what TensorBoard gets: everything, losses and rates and metrics, or nothing")
+    ] = "everything"
+    log_every: Annotated[
+        int | None, tyro.conf.arg(help="measure gradients and updates every so many steps, not only once an epoch")
+    ] = None
+    profile: Annotated[bool, tyro.conf.arg(help="record a profile of a few steps")] = False
+
+    @property
+    def logging(self) -> LoggingOptions:
+        """What a run logs.
+
+        Raises:
+            UsageError: the flags contradict each other.
+        """
+        return LoggingOptions(level=self.log, every=self.log_every, profile=self.profile)
 
 
 @dataclass(frozen=True)
@@ -40,6 +58,17 @@ class Job:
     hparams: dict[str, Any] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
     verbose: int = 0
+    logging: LoggingOptions = field(default_factory=LoggingOptions)
+
+    @classmethod
+    def of_json(cls, text: str) -> "Job":
+        """Return the job that `to_json` wrote."""
+        values = json.loads(text)
+        return cls(**values | {"logging": LoggingOptions(**values["logging"])})
+
+    def to_json(self) -> str:
+        """Return the job as text, for another process."""
+        return json.dumps(asdict(self))
 
 
 def main(verb: str, args: list[str]) -> int:
@@ -65,11 +94,18 @@ def main(verb: str, args: list[str]) -> int:
     if folder.exists():
         raise UsageError(f"{folder} exists; choose another --run, or delete it")
     about = describe(name, side, source, shlex.join(["recipes", verb, *args]))
-    metrics = train(Job(str(source.path), str(folder), hparams, about, verbose=1 if sys.stdout.isatty() else 2))
+    verbose = 1 if sys.stdout.isatty() else 2
+    try:
+        metrics = train(Job(str(source.path), str(folder), hparams, about, verbose, options.logging))
+    finally:
+        if options.log == "everything" and folder.exists():
+            boards.refresh(options.logs)
     children = any(path.parent != folder for path in finished_files(folder, "report.json"))
     # the numbers that sum children up say themselves what they are of
     print(("gave: " if children else "test: ") + ", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
-    print(f"run:  {folder}\nlook: recipes board {name}{logs_flag(options.logs)}")
+    print(f"run:  {folder}")
+    if options.log != "nothing":
+        print(f"look: recipes board {name}{logs_flag(options.logs)}")
     return 0
 
 
@@ -140,9 +176,9 @@ def train(job: Job) -> dict[str, float]:
     hparams_class = getattr(module, "HParams", HParams)
     known = {field.name for field in fields(hparams_class)}
     hparams = hparams_class(**{name: value for name, value in job.hparams.items() if name in known})
-    run = Run(Path(job.folder), hparams, job.verbose, job.about)
+    run = Run(Path(job.folder), hparams, job.verbose, job.about, job.logging, Path(job.path))
     try:
-        with sigterm_exits():
+        with interruption.between_batches():
             module.train(hparams, run)
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was done is in {job.folder}", file=sys.stderr)
@@ -155,6 +191,12 @@ def train(job: Job) -> dict[str, float]:
         ) from error
     finally:
         run.close()
+    lost = [name for each in (run, *run.children) for name in each.results.lost]
+    if lost:
+        gave = ", ".join(f"{name} {value:.4g}" for name, value in run.metrics.items())
+        raise UsageError(
+            f"no room for {', '.join(lost)}: make room or choose another --logs, and train again; it gave {gave}"
+        )
     if not run.metrics:
         raise UsageError(f"{job.path}: train(hparams, run) never called run.finish(model, dataset, metrics)")
     return run.metrics
@@ -162,7 +204,10 @@ def train(job: Job) -> dict[str, float]:
 
 @contextlib.contextmanager
 def sigterm_exits() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit meanwhile: by itself it ends a process without reaching any `finally`."""
+    """Let SIGTERM raise SystemExit meanwhile: by itself it ends a process without reaching any `finally`.
+
+    For code that waits; training stops between batches (`shared.interruption`).
+    """
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         yield
@@ -173,12 +218,12 @@ def sigterm_exits() -> Iterator[None]:
 def command(job: Job) -> list[str]:
     """Return the command that trains `job` in a process of its own."""
     # -P: what lies in the working directory must not shadow a module
-    return [sys.executable, "-P", "-m", "recipes.commands.side", json.dumps(asdict(job))]
+    return [sys.executable, "-P", "-m", "recipes.commands.side", job.to_json()]
 
 
 if __name__ == "__main__":
     try:
-        train(Job(**json.loads(sys.argv[1])))
+        train(Job.of_json(sys.argv[1]))
     except (UsageError, TrainingDiverged) as error:
         print(error, file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)

@@ -66,7 +66,7 @@ def train(hparams: HParams, run: Run) -> None:
         validation_data=data.batches(dataset.validation, batch_size=len(dataset.validation)),
         epochs=hparams.epochs,
         shuffle=False,
-        callbacks=run.callbacks,
+        callbacks=run.callbacks(dataset),
         verbose=run.verbose,
     )
     test = data.batches(dataset.test, batch_size=len(dataset.test))

@@ -114,7 +114,7 @@ def train(hparams: HParams, run: Run) -> None:
         validation_data=data.batches(dataset.validation, hparams.batch_size),
         epochs=hparams.epochs,
         shuffle=False,
-        callbacks=[order, *training.callbacks],
+        callbacks=[order, *training.callbacks(dataset)],
         verbose=run.verbose,
     )
     test_batches = data.batches(dataset.test, hparams.batch_size)

@@ -7,7 +7,7 @@
 
 a is the highest rate, f the share of it that is left in the end, T1 and T2 the lengths of both phases. Plain SGD moves
 the weights by rate times gradient, so the rate can be read off the distance that they moved; TensorBoard shows it for
-every update as `batch_learning_rate`.
+every update as `step_learning_rate`.
 
 This side hands a schedule of Keras to the optimizer of `model.fit`; its twin in `custom_loops` writes the formula and
 the update out in the training step.
@@ -131,7 +131,7 @@ def train(hparams: HParams, run: Run) -> None:
         validation_data=data.batches(dataset.validation, hparams.batch_size),
         epochs=hparams.epochs,
         shuffle=False,  # `order` has shuffled
-        callbacks=[order, *run.callbacks],
+        callbacks=[order, *run.callbacks(dataset)],
         verbose=run.verbose,
     )
     test = data.batches(dataset.test, hparams.batch_size)

@@ -79,7 +79,7 @@ def train(hparams: HParams, run: Run) -> None:
             validation_data=data.batches(dataset.validation, values.batch_size),
             epochs=hparams.epochs,
             shuffle=False,  # `order` has shuffled
-            callbacks=[order, *child.callbacks],
+            callbacks=[order, *child.callbacks(dataset)],
             verbose=run.verbose,
         )
         training, test = (

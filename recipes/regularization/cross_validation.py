@@ -79,6 +79,7 @@ def train(hparams: HParams, run: Run) -> None:
     """Train once a fold, each in a child run of its own, and summarise the scores on the held-out folds."""
     for number, dataset in enumerate(load_data(hparams), start=1):
         fold = run.child(f"fold_{number}")
+        keras.utils.clear_session()  # layers have the same names in every fold; the loop has one model for all
         model = build_model(hparams, dataset)
         model.compile(
             optimizer=keras.optimizers.Adam(hparams.learning_rate),
@@ -93,7 +94,7 @@ def train(hparams: HParams, run: Run) -> None:
             validation_data=data.batches(dataset.validation, hparams.batch_size),
             epochs=hparams.epochs,
             shuffle=False,  # `order` has shuffled
-            callbacks=[order, *fold.callbacks],
+            callbacks=[order, *fold.callbacks(dataset)],
             verbose=run.verbose,
         )
         test = data.batches(dataset.test, hparams.batch_size)

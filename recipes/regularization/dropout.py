@@ -67,6 +67,16 @@ def build_model(hparams: HParams, dataset: data.Dataset) -> keras.Model:
     )
 
 
+def summarise(name: str, training: float, validation: float, test: float) -> dict[str, float]:
+    """Return the losses of the training called `name`, and the gap that is overfitting."""
+    return {
+        f"training_loss_{name}": training,
+        f"validation_loss_{name}": validation,
+        f"gap_{name}": validation - training,
+        f"test_loss_{name}": test,
+    }
+
+
 def train(hparams: HParams, run: Run) -> None:
     """Train without dropout and with it, and leave everything in the folders of two child runs."""
     dataset = load_data(hparams)
@@ -87,7 +97,7 @@ def train(hparams: HParams, run: Run) -> None:
             validation_data=data.batches(dataset.validation, hparams.batch_size),
             epochs=hparams.epochs,
             shuffle=False,  # `order` has shuffled
-            callbacks=[order, *child.callbacks],
+            callbacks=[order, *child.callbacks(dataset)],
             verbose=run.verbose,
         )
         # not the training loss of the last epoch: that one was measured with units missing, and before the updates
@@ -96,8 +106,5 @@ def train(hparams: HParams, run: Run) -> None:
             for split in (dataset.train, dataset.validation, dataset.test)
         )
         child.finish(model, dataset, test)
-        summary[f"training_loss_{name}"] = training["loss"]
-        summary[f"validation_loss_{name}"] = validation["loss"]
-        summary[f"gap_{name}"] = validation["loss"] - training["loss"]
-        summary[f"test_loss_{name}"] = test["loss"]
+        summary |= summarise(name, training["loss"], validation["loss"], test["loss"])
     run.summarise(summary)

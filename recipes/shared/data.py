@@ -63,7 +63,7 @@ def load(hparams: HParams, task: sources.Task) -> Dataset:
     Raises:
         UsageError: the data cannot be used, does not fit `task`, or is smaller than one batch.
     """
-    raw = _read(hparams, task)
+    raw, classes = _read(hparams, task)
     stratify = raw.targets if task == "classification" else None
     rows = np.arange(len(raw.targets))
     if raw.test_features is None or raw.test_targets is None:
@@ -72,7 +72,7 @@ def load(hparams: HParams, task: sources.Task) -> Dataset:
     else:
         test = raw.test_features, raw.test_targets
     train_rows, validation_rows = _split(rows, stratify, hparams.data)
-    return _prepare(hparams, raw, task, train_rows, validation_rows, test)
+    return _prepare(hparams, raw, classes, train_rows, validation_rows, test=test)
 
 
 def folds(hparams: HParams, count: int) -> list[Dataset]:
@@ -85,53 +85,51 @@ def folds(hparams: HParams, count: int) -> list[Dataset]:
     Raises:
         UsageError: as `load`, or a class has fewer examples than there are folds.
     """
-    raw = _read(hparams, "classification")
-    classes, counts = np.unique(raw.targets, return_counts=True)
+    raw, classes = _read(hparams, "classification")
+    counts = np.bincount(np.searchsorted(classes, raw.targets))
     if counts.min() < count:
         rarest = _class_name(classes[counts.argmin()])
         raise UsageError(f"{hparams.data}: the class {rarest} has {counts.min()} examples, too few for {count} folds")
     splitter = StratifiedKFold(count, shuffle=True, random_state=SPLIT_SEED)
     return [
-        _prepare(hparams, raw, "classification", train_rows, held_out)
+        # all folds need the same width, whichever of them has the only example of a category
+        _prepare(hparams, raw, classes, train_rows, held_out, categories=raw.features)
         for train_rows, held_out in splitter.split(raw.targets, raw.targets)
     ]
 
 
-def _read(hparams: HParams, task: sources.Task) -> sources.Raw:
-    """Return the raw data, checked to suit `task`."""
+def _read(hparams: HParams, task: sources.Task) -> tuple[sources.Raw, np.ndarray]:
+    """Return the raw data, checked to suit `task`, and its classes: none for regression."""
     raw = sources.read(hparams.data, hparams.target, hparams.header)
     if raw.task is not None and raw.task != task:
         holds = {"classification": "classes", "regression": "numbers"}
         raise UsageError(f"{hparams.data} holds {holds[raw.task]} to predict; this recipe predicts {holds[task]}")
     if task == "classification":
-        _check_classes(raw.targets, hparams.data)
-    else:
-        _check_quantities(raw.targets, hparams.data)
-    return raw
+        return raw, _check_classes(raw.targets, hparams.data)
+    _check_quantities(raw.targets, hparams.data)
+    return raw, np.array([])
 
 
 def _prepare(
     hparams: HParams,
     raw: sources.Raw,
-    task: sources.Task,
+    classes: np.ndarray,
     train_rows: np.ndarray,
     validation_rows: np.ndarray,
     test: tuple[sources.Features, np.ndarray] | None = None,
+    categories: sources.Features | None = None,
 ) -> Dataset:
     """Return the parts, preprocessing fitted on the rows for training; without `test` the validation part is it."""
-    if task == "classification":
-        classes = np.unique(raw.targets)
+    if len(classes):
         encode = partial(_class_indices, classes=classes, name=hparams.data)
     else:
-        classes = np.array([])
         encode = partial(_as_column, name=hparams.data)
     if hparams.batch_size > len(train_rows) and "batch_size" not in hparams.unused:
         raise UsageError(
             f"--batch-size is {hparams.batch_size}, more than the {len(train_rows)} training examples of {hparams.data}"
         )
 
-    # folds need the same width, whichever of them has the only example of a category
-    layers = preprocessing.fit(_take(raw.features, train_rows), None if test else raw.features)
+    layers = preprocessing.fit(_take(raw.features, train_rows), categories)
 
     def part(features: sources.Features, targets: np.ndarray) -> Split:
         x = preprocessing.apply(layers, features)
@@ -216,8 +214,8 @@ def batches(split: Split, batch_size: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices((split.x, split.y)).batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def _check_classes(targets: np.ndarray, name: str) -> None:
-    """Raise a UsageError unless the targets of all examples are classes rather than quantities."""
+def _check_classes(targets: np.ndarray, name: str) -> np.ndarray:
+    """Return the distinct targets, sorted, checked to be classes rather than quantities."""
     if targets.dtype.kind == "f":
         if not np.isfinite(targets).all():
             raise UsageError(f"{name}: the target has NaN or infinite values")
@@ -228,6 +226,7 @@ def _check_classes(targets: np.ndarray, name: str) -> None:
         raise UsageError(f"{name}: the target has {len(classes)} distinct values; this recipe predicts classes")
     if len(classes) < 2:
         raise UsageError(f"{name}: every example has the target {classes[0]}; there is nothing to tell apart")
+    return classes
 
 
 def _class_name(value: np.generic) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +21,48 @@ def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as JSON. Numbers that are not finite become null: JSON has no word for them."""
+    replace_file(path, _json_writer(content))
+
+
+class ResultFolder:
+    """A folder that results go to and, once it cannot be written to, another: no result is lost to a full disk.
+
+    A folder that was removed meanwhile is made again.
+
+    Attributes:
+        path: where the next file goes.
+        lost: the names of the files that could be written to neither.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lost: list[str] = []
+        self._rescued = False
+
+    def write(self, name: str, write: Callable[[Path], Any]) -> None:
+        """Write a file as `replace_file` does, or else into a new folder for temporary files, and say so once."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            replace_file(self.path / name, write)
+        except OSError as error:
+            if self._rescued:
+                self.lost.append(name)
+                return
+            self._rescued = True
+            rescue = Path(tempfile.mkdtemp(prefix="recipes-"))
+            reason = error.strerror or error
+            print(f"cannot write to {self.path}: {reason}; what follows goes to {rescue}", file=sys.stderr)
+            self.path = rescue
+            self.write(name, write)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write `content` as JSON, like `write`."""
+        self.write(name, _json_writer(content))
+
+
+def _json_writer(content: Any) -> Callable[[Path], Any]:
     text = json.dumps(_finite(content), indent=2) + "\n"
-    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return lambda path: path.write_text(text, encoding="utf-8")
 
 
 def _finite(content: Any) -> Any:

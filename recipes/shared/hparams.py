@@ -1,7 +1,7 @@
 """Hyper-parameters that every recipe has. This module does not import TensorFlow, so that `--help` is instant."""
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from recipes.shared.errors import UsageError
 
@@ -49,3 +49,17 @@ class HParams:
     def used(self) -> dict[str, Any]:
         """Return the fields that the recipe uses, by name."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in self.unused}
+
+    def domains(self) -> dict[str, Any]:
+        """Return what each field that the recipe uses can be: a list of all values, or "number" or "text".
+
+        A number that may be left out counts as text: TensorBoard cannot sort a column of numbers and words.
+        """
+        hints = get_type_hints(type(self))
+        return {name: _domain(hints[name]) for name in self.used()}
+
+
+def _domain(hint: Any) -> Any:
+    if get_origin(hint) is Literal:
+        return list(get_args(hint))
+    return {bool: [False, True], int: "number", float: "number"}.get(hint, "text")

@@ -32,11 +32,11 @@ class LearningRates:
         schedule: Any = given if callable(given) else getattr(optimizer, "_learning_rate", None)
         known = callable(given) or isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule)
         self._schedule = _compile(schedule) if known else None
-        self._read: Callable[[], float] = lambda: float(hparams.learning_rate)
-        if given is not None:
-            self._read = lambda: float(given)
-        elif optimizer is not None:
+        self._read: Callable[[], float]
+        if given is None and optimizer is not None:
             self._read = lambda: float(optimizer.learning_rate)
+        else:
+            self._read = lambda: float(hparams.learning_rate if given is None else given)
         self._block = params.get("steps") or BLOCK
         self._known: list[float] = []
         self._first_known = 0

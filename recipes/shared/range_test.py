@@ -1,6 +1,7 @@
 """Reads a learning-rate range test: where the loss diverged, and which rate that suggests."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import keras
 import numpy as np
@@ -31,7 +32,7 @@ class RangeTest:
             raise UsageError("the loss is not finite before the first update: the data or the model is at fault")
         return cls(np.array([float(schedule(step)) for step in range(len(losses))]), losses)
 
-    @property
+    @cached_property
     def smoothed(self) -> np.ndarray:
         """Moving mean of the losses, corrected for starting at 0, (steps,); infinite from where it is not finite."""
         means = np.empty(len(self.losses))
@@ -42,7 +43,7 @@ class RangeTest:
                 means[step] = mean / (1 - SMOOTHING ** (step + 1))
         return np.where(np.isfinite(means), means, np.inf)
 
-    @property
+    @cached_property
     def diverged(self) -> int | None:
         """The first step whose smoothed loss is twice the lowest before it; None if there is none."""
         above = self.smoothed > DIVERGED * np.minimum.accumulate(self.smoothed)

@@ -9,9 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from recipes.shared import runtime, state
+from recipes.shared import interruption, runtime, state
 from recipes.shared.errors import TrainingDiverged, UsageError
-from recipes.shared.files import write_json
+from recipes.shared.files import ResultFolder, write_json
 from recipes.shared.hparams import HParams
 
 Logs = Mapping[str, float] | None
@@ -41,6 +41,7 @@ class Recorder(keras.callbacks.Callback):
     def __init__(self, folder: Path, hparams: HParams, about: dict[str, Any]) -> None:
         super().__init__()
         self.folder = folder
+        self.results = ResultFolder(folder)
         self.hparams = hparams
         self.about = about
         self.remedy = f"a smaller --learning-rate than {hparams.learning_rate}"
@@ -70,10 +71,14 @@ class Recorder(keras.callbacks.Callback):
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            hparams = {"hparams": self.hparams.used()}
-            write_json(self.folder / "config.json", self.about | hparams | runtime.describe())
+            write_json(self.folder / "config.json", self.config())
         except OSError as error:
             raise UsageError(f"cannot write to {self.folder} ({error.strerror}); choose another --logs") from error
+
+    def config(self) -> dict[str, Any]:
+        """Return what `config.json` says."""
+        hparams = {"hparams": self.hparams.used(), "domains": self.hparams.domains()}
+        return self.about | hparams | runtime.describe()
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Start the clock."""
@@ -86,7 +91,8 @@ class Recorder(keras.callbacks.Callback):
         self._first_batch = batch
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Stop when the loss so far is not finite. `batch` is the last one of this execution."""
+        """Stop when the loss so far is not finite, or a signal asks. `batch` is the last one of this execution."""
+        interruption.stop_if_asked()
         self.steps_per_execution = batch - self._first_batch + 1
         steps = steps_done(batch, self.params or {})
         if steps > self._checked:
@@ -96,10 +102,10 @@ class Recorder(keras.callbacks.Callback):
             )
             self._checked = steps
 
-    def on_train_chunk_end(self, first_step: int, logs: Mapping[str, np.ndarray]) -> None:
+    def on_train_chunk_end(self, first_step: int, logs: Mapping[str, np.ndarray], losses: np.ndarray) -> None:
         """Check each step of a compiled chunk. Only the custom loop calls this; fit does not show single steps."""
-        self._check(first_step, logs["loss"], "at step {}")
-        self._checked = first_step + len(logs["loss"])
+        self._check(first_step, losses, "at step {}")
+        self._checked = first_step + len(losses)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Add the epoch to the history; its validation shows whether the last update ruined the weights."""
@@ -121,7 +127,7 @@ class Recorder(keras.callbacks.Callback):
     def write_history(self) -> None:
         """Write `history.json` if it is behind."""
         if self._unwritten:
-            write_json(self.folder / "history.json", self.history)
+            self.results.write_json("history.json", self.history)
             self._unwritten = False
             self._written_at = time.perf_counter()
 

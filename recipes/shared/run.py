@@ -1,6 +1,5 @@
 """A run's folder on one side: what goes in, and the callbacks that put it there while training."""
 
-import io
 import math
 import time
 from pathlib import Path
@@ -13,10 +12,11 @@ from matplotlib.figure import Figure
 from recipes.shared import preprocessing, runtime, scores, state
 from recipes.shared.data import Dataset
 from recipes.shared.errors import TrainingDiverged
-from recipes.shared.files import replace_file, write_json
 from recipes.shared.hparams import HParams
+from recipes.shared.logging_options import LoggingOptions
 from recipes.shared.recording import Recorder
-from recipes.shared.tensorboard_logging import TensorBoardLogger
+from recipes.shared.tensorboard_logging import pictures
+from recipes.shared.tensorboard_logging.logger import TensorBoardLogger
 
 
 class Run:
@@ -27,26 +27,45 @@ class Run:
         hparams: the hyper-parameters of the run.
         verbose: what `fit` and `Loop.train` take: 0 silent, 1 progress bar, 2 a line an epoch.
         about: what `config.json` says besides hyper-parameters, versions and hardware, such as the command.
+        logging: what TensorBoard gets; everything if not given.
+        source: the recipe's file, which TensorBoard shows.
 
     Raises:
         UsageError: `runtime.configure()` was not called in this process.
     """
 
     def __init__(
-        self, folder: Path | str, hparams: HParams, verbose: int = 0, about: dict[str, Any] | None = None
+        self,
+        folder: Path | str,
+        hparams: HParams,
+        verbose: int = 0,
+        about: dict[str, Any] | None = None,
+        logging: LoggingOptions | None = None,
+        source: Path | None = None,
     ) -> None:
         runtime.require_configured()
         self.folder = Path(folder)
         self.hparams = hparams
         self.verbose = verbose
         self.about = about or {}
+        self.logging = logging or LoggingOptions()
+        self.source = source
         self.children: list[Run] = []
         self.metrics: dict[str, float] = {}
         self.validation_metrics: dict[str, float] = {}
         self.began = time.perf_counter()
         self.recorder = Recorder(self.folder, hparams, self.about)
-        self.logger = TensorBoardLogger(self.folder, hparams)
-        self.callbacks: list[keras.callbacks.Callback] = [self.recorder, self.logger]
+        self.results = self.recorder.results
+        self.logger = TensorBoardLogger(self.folder, hparams, self.logging, self.about, source)
+
+    def callbacks(self, dataset: Dataset | None = None) -> list[keras.callbacks.Callback]:
+        """Return what to give to `fit`, to `Loop.train`, or to a `keras.callbacks.CallbackList` of your own.
+
+        Args:
+            dataset: what is trained on; without it TensorBoard gets no gradients.
+        """
+        self.logger.dataset = dataset
+        return [self.recorder] if self.logging.level == "nothing" else [self.recorder, self.logger]
 
     @property
     def name(self) -> str:
@@ -61,7 +80,7 @@ class Run:
             hparams: where they differ from this run's own.
             remedy: what to try if the loss stops being finite, where that is not a smaller --learning-rate.
         """
-        child = Run(self.folder / name, hparams or self.hparams, self.verbose, self.about)
+        child = Run(self.folder / name, hparams or self.hparams, self.verbose, self.about, self.logging, self.source)
         child.recorder.remedy = remedy or child.recorder.remedy
         self.children.append(child)
         return child
@@ -79,30 +98,36 @@ class Run:
         Raises:
             TrainingDiverged: the loss stopped being finite. `report.json` is written all the same.
         """
-        state.save(self.folder / "state.npz", model)
+        self.results.write("state.npz", lambda path: state.save(path, model))
         whole = model if dataset is None else preprocessing.bundle(dataset.preprocessing, model)
-        replace_file(self.folder / "model.keras", whole.save)
+        self.results.write("model.keras", whole.save)
         self.metrics = {name: metrics[name] for name in sorted(metrics, key=lambda name: (name != "loss", name))}
         diverged = self.recorder.diverged
         if diverged is None and not all(map(math.isfinite, self.metrics.values())):
             diverged = TrainingDiverged(
                 f"the test loss is not finite: the last update ruined the weights in {self.folder}"
             )
+        test_outputs = None
         if diverged is None and dataset is not None:
             try:
-                self._score(model, dataset)
+                test_outputs = self._score(model, dataset)
             except TrainingDiverged as error:
                 diverged = TrainingDiverged(f"{error}: the last update ruined the weights in {self.folder}")
-        write_json(self.folder / "report.json", self._report())
+        self.results.write_json("report.json", self._report())
         if diverged is not None:
             raise diverged
+        self.logger.write_final({"validation": self.validation_metrics, "test": self.metrics})
+        if test_outputs is not None and dataset is not None:
+            self.logger.write_dashboards(model, dataset, test_outputs)
 
-    def _score(self, model: keras.Model, dataset: Dataset) -> None:
-        self.validation_metrics = scores.score(model, dataset.validation, dataset.class_names)
-        for name, value in scores.score(model, dataset.test, dataset.class_names).items():
+    def _score(self, model: keras.Model, dataset: Dataset) -> np.ndarray:
+        """Add the scores that need all outputs, and return the outputs on the test part."""
+        outputs = scores.outputs(model, dataset.validation)
+        self.validation_metrics = scores.score(dataset.validation, outputs, dataset.class_names)
+        outputs = scores.outputs(model, dataset.test)
+        for name, value in scores.score(dataset.test, outputs, dataset.class_names).items():
             self.metrics.setdefault(name, value)  # what the side itself has measured stays: the sides are held to it
-        self.logger.write_final("validation", self.validation_metrics)
-        self.logger.write_final("test", self.metrics)
+        return outputs
 
     def summarise(self, metrics: dict[str, float]) -> None:
         """Write `report.json` for a recipe that trains in children only, each of which has finished.
@@ -111,16 +136,15 @@ class Run:
             metrics: what the children amount to together, such as the mean of a score over folds.
         """
         self.metrics = metrics
-        self.recorder.write_config()
-        self.logger.write_final("test", {name: value for name, value in metrics.items() if math.isfinite(value)})
-        write_json(self.folder / "report.json", self._report())
+        self.results.write_json("config.json", self.recorder.config())
+        self.results.write_json("report.json", self._report())
+        self.logger.write_final({"test": metrics})
 
     def picture(self, name: str, figure: Figure) -> None:
         """Write a matplotlib figure to `<name>.png` in the folder and to TensorBoard's Images."""
-        png = io.BytesIO()
-        figure.savefig(png, format="png")
-        self.logger.write_picture(name, png.getvalue())  # makes the folder
-        (self.folder / f"{name}.png").write_bytes(png.getvalue())
+        content = pictures.png(figure)
+        self.results.write(f"{name}.png", lambda path: path.write_bytes(content))
+        self.logger.write_picture(name, content)
 
     def close(self) -> None:
         """Write what the callbacks still hold, as after a failure. Calling it again does nothing."""

@@ -21,9 +21,7 @@ def classification(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
 
     AUC is left out when a class is missing from `labels`, for which it is not defined.
     """
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        labels = labels.argmax(axis=1)
-    labels = labels.ravel().astype(np.int64)
+    labels = class_indices(labels)
     binary = logits.shape[1] == 1
     predictions = (logits[:, 0] > 0).astype(np.int64) if binary else logits.argmax(axis=1)
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
@@ -41,10 +39,28 @@ def classification(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
         elif logits.shape[1] == 2:
             scores["auc"] = float(metrics.roc_auc_score(labels, logits[:, 1] - logits[:, 0]))
         else:
-            # float64, or rows of float32 probabilities miss the sum of 1 that scikit-learn insists on.
-            probabilities = scipy.special.softmax(logits.astype(np.float64), axis=1)
-            scores["auc"] = float(metrics.roc_auc_score(labels, probabilities, multi_class="ovr", average="macro"))
+            scores["auc"] = float(
+                metrics.roc_auc_score(labels, probabilities(logits), multi_class="ovr", average="macro")
+            )
     return scores
+
+
+def class_indices(labels: np.ndarray) -> np.ndarray:
+    """Return targets of any of the forms that `classification` takes as class indices, (examples,) int64."""
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        labels = labels.argmax(axis=1)
+    return labels.ravel().astype(np.int64)
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Return a probability for every class, (examples, classes), where one logit stands for two classes too.
+
+    In float64: rows of float32 miss the sum of 1 that scikit-learn insists on.
+    """
+    logits = logits.astype(np.float64)
+    if logits.shape[1] == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+    return scipy.special.softmax(logits, axis=1)
 
 
 def regression(targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
@@ -59,16 +75,19 @@ def regression(targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]
     return scores
 
 
-def score(model: keras.Model, split: Split, class_names: tuple[str, ...], batch_size: int = 1024) -> dict[str, float]:
-    """Return the scores of `model` on `split`: those of a regression if there are no classes.
+def outputs(model: keras.Model, split: Split, batch_size: int = 1024) -> np.ndarray:
+    """Return what `model` makes of `split`, as in inference: (examples, outputs).
 
     Raises:
         TrainingDiverged: an output is not finite. (The loss may be: a ReLU or a maximum can swallow a NaN.)
     """
     starts = range(0, len(split), batch_size)
-    outputs = np.concatenate(
-        [np.asarray(model(split.x[start : start + batch_size], training=False)) for start in starts]
-    )
-    if not np.isfinite(outputs).all():
+    found = np.concatenate([np.asarray(model(split.x[start : start + batch_size], training=False)) for start in starts])
+    if not np.isfinite(found).all():
         raise TrainingDiverged("the outputs of the model are not finite")
+    return found
+
+
+def score(split: Split, outputs: np.ndarray, class_names: tuple[str, ...]) -> dict[str, float]:
+    """Return the scores of a model's `outputs` on `split`: those of a regression if there are no classes."""
     return classification(split.y, outputs) if class_names else regression(split.y, outputs)

@@ -9,6 +9,14 @@ import numpy as np
 from recipes.shared.recording import Logs, steps_done
 
 
+def between(mean_before: float, seen_before: int, mean: float, seen: int) -> float:
+    """Return the mean over what came between two running means, each over so many examples.
+
+    It carries their rounding: about 1e-7 of the mean, times how often the newer examples go into all.
+    """
+    return (mean * seen - mean_before * seen_before) / (seen - seen_before)
+
+
 class StepLosses(keras.callbacks.Callback):
     """Collects them, in `model.fit` with `steps_per_execution=1` and in `custom_loops.loop` alike.
 
@@ -50,6 +58,6 @@ class StepLosses(keras.callbacks.Callback):
         if len(self._means) < self._before + steps_done(batch, self.params or {}):
             self._means.append((logs or {})["loss"])
 
-    def on_train_chunk_end(self, first_step: int, logs: Mapping[str, np.ndarray]) -> None:
+    def on_train_chunk_end(self, first_step: int, logs: Mapping[str, np.ndarray], losses: np.ndarray) -> None:
         """Take the means after the steps of a compiled chunk. Only the custom loop calls this."""
         self._means.extend(logs["loss"].tolist())

@@ -69,7 +69,7 @@ def train(hparams: HParams, run: Run) -> None:
         validation_data=data.batches(dataset.validation, hparams.batch_size),
         epochs=hparams.epochs,
         shuffle=False,  # `order` has shuffled
-        callbacks=[order, *run.callbacks],
+        callbacks=[order, *run.callbacks(dataset)],
         verbose=run.verbose,
     )
     test = data.batches(dataset.test, hparams.batch_size)

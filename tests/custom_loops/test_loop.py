@@ -75,10 +75,6 @@ def run_loop(dataset, callbacks, steps_per_execution, epochs=2, traced=None, **o
     model, optimizer, loss = build()
     metrics = [keras.metrics.Mean(name="loss"), keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
-    def measure(x, y, logits, total):
-        metrics[0].update_state(total, sample_weight=tf.shape(x)[0])
-        metrics[1].update_state(y, logits)
-
     def train_step(x, y):
         if traced is not None:
             traced.append(x.shape)
@@ -86,15 +82,11 @@ def run_loop(dataset, callbacks, steps_per_execution, epochs=2, traced=None, **o
             logits = model(x, training=True)
             total = losses.total(loss(y, logits), model.losses)
         optimizer.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
-        measure(x, y, logits, total)
+        metrics[0].update_state(total, sample_weight=tf.shape(x)[0])
+        metrics[1].update_state(y, logits)
+        return total
 
-    def test_step(x, y):
-        logits = model(x, training=False)
-        measure(x, y, logits, loss(y, logits))
-
-    driver = loop.Loop(
-        model, train_step, test_step, metrics, optimizer, steps_per_execution=steps_per_execution, **options
-    )
+    driver = loop.Loop(model, train_step, loss, metrics, optimizer, steps_per_execution=steps_per_execution, **options)
     return model, driver.train(dataset, batch_size=BATCH, epochs=epochs, seed=0, callbacks=callbacks)
 
 
@@ -178,7 +170,7 @@ def test_callbacks_that_ask_for_it_see_every_single_step(dataset):
             super().__init__()
             self.losses = []
 
-        def on_train_chunk_end(self, first_step, logs):
+        def on_train_chunk_end(self, first_step, logs, losses):
             assert first_step == len(self.losses)
             self.losses += logs["loss"].tolist()
 
@@ -191,8 +183,7 @@ def test_callbacks_that_ask_for_it_see_every_single_step(dataset):
 def test_evaluate_gives_the_metrics_of_keras(dataset):
     model, _, loss = build()
     metrics = [keras.metrics.Mean(name="loss")]
-    test_step = loop.make_test_step(model, loss, metrics)
-    result = loop.Loop(model, None, test_step, metrics).evaluate(dataset.train, batch_size=BATCH)
+    result = loop.Loop(model, None, loss, metrics).evaluate(dataset.train, batch_size=BATCH)
     model.compile(loss=loss, jit_compile=False)
     batches = data.batches(dataset.train, BATCH)
     assert result == model.evaluate(batches, return_dict=True, verbose=0)
@@ -229,8 +220,9 @@ def driver_of(dataset, penalty=None, traced=None, **options):
         metrics[0].update_state(total, sample_weight=tf.shape(x)[0])
         for metric in metrics[1:]:
             metric.update_state(y, logits)
+        return total
 
-    return loop.Loop(model, train_step, loop.make_test_step(model, loss, metrics), metrics, optimizer, **options)
+    return loop.Loop(model, train_step, loss, metrics, optimizer, **options)
 
 
 def test_epochs_yields_the_logs_of_every_epoch_as_it_ends(dataset):
@@ -340,3 +332,176 @@ def test_callbacks_are_told_all_that_fit_tells_them(dataset):
     assert by_loop.told.items() >= by_fit.told.items()
     assert by_loop.told["learning_rate"] is None
     assert by_fit.told
+
+
+class Watching(keras.callbacks.Callback):
+    """Asks to see the steps `watched` alone, and notes every call of the hooks of chunks and executions."""
+
+    def __init__(self, watched=()):
+        super().__init__()
+        self.watched, self.asked = set(watched), []
+        self.begun, self.ended, self.calls = [], [], []
+        self.losses, self.means = [], []
+
+    def steps_to_watch(self, steps):
+        self.asked.append(steps)
+        return self.watched
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.calls.append(("batch_begin", batch))
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.calls.append(("batch_end", batch))
+
+    def on_train_chunk_begin(self, first_step):
+        self.calls.append(("chunk_begin", first_step))
+        self.begun.append(first_step)
+
+    def on_train_chunk_end(self, first_step, logs, losses):
+        self.calls.append(("chunk_end", first_step))
+        self.ended.append((first_step, len(losses)))
+        assert {name: len(values) for name, values in logs.items()} == dict.fromkeys(logs, len(losses))
+        self.losses += losses.tolist()
+        self.means += logs["loss"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("steps_per_execution", "watched", "chunks"),
+    [
+        (None, [], [(0, 12), (12, 1)]),
+        (None, [12], [(0, 12), (12, 1)]),  # the short batch is a chunk of its own anyway
+        (None, [11], [(0, 11), (11, 1), (12, 1)]),
+        (None, [0, 5, 6], [(0, 1), (1, 4), (5, 1), (6, 1), (7, 5), (12, 1)]),
+        (5, [4, 5, 7], [(0, 4), (4, 1), (5, 1), (6, 1), (7, 1), (8, 2), (10, 2), (12, 1)]),
+        (1, [3], [(step, 1) for step in range(13)]),
+        (None, [13, 99], [(0, 12), (12, 1)]),  # steps that do not come
+        (20, range(13), [(step, 1) for step in range(13)]),
+    ],
+)
+def test_steps_that_a_callback_watches_are_chunks_of_their_own(dataset, steps_per_execution, watched, chunks):
+    callback = Watching(watched)
+    run_loop(dataset, [callback], steps_per_execution)
+    assert callback.asked == [13, 13]
+    assert callback.ended == 2 * chunks
+    assert callback.begun == 2 * [first for first, _ in chunks]
+
+
+def test_the_steps_that_several_callbacks_watch_are_all_watched(dataset):
+    several = [Watching([3]), keras.callbacks.Callback(), Watching([3, 7])]
+    run_loop(dataset, several, None, epochs=1)
+    assert [first for first, _ in several[0].ended] == [0, 3, 4, 7, 8, 12]
+    assert several[0].ended == several[2].ended
+
+
+def test_the_hooks_of_a_chunk_lie_between_those_of_its_execution(dataset):
+    callback = Watching([6])
+    run_loop(dataset, [callback], 8, epochs=1)
+    assert callback.calls == [
+        ("batch_begin", 0),
+        *[("chunk_begin", 0), ("chunk_end", 0), ("chunk_begin", 6), ("chunk_end", 6), ("chunk_begin", 7)],
+        *[("chunk_end", 7), ("batch_end", 7), ("batch_begin", 8), ("chunk_begin", 8), ("chunk_end", 8)],
+        *[("chunk_begin", 12), ("chunk_end", 12), ("batch_end", 15)],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "watched"),
+    [({}, [0, 3, 11]), ({}, range(13)), ({"jit_compile": True}, [2, 3, 11])],
+    ids=["few", "all", "xla"],
+)
+def test_watching_changes_no_bit_and_traces_nothing_again(dataset, options, watched):
+    traced = []
+    plain, plain_history = run_loop(dataset, [], None, **options)
+    model, history = run_loop(dataset, [Watching(watched)], None, traced=traced, **options)
+    assert same_bytes(plain, model)
+    assert history == plain_history
+    assert traced == [(None, 5)]
+
+
+@pytest.mark.parametrize("steps_per_execution", [None, 5])
+def test_callbacks_get_the_loss_of_every_step_itself(dataset, steps_per_execution):
+    callback, weights = Watching(), []
+    run_loop(dataset, [callback], steps_per_execution, epochs=1)
+
+    class Before(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            weights.append([array.astype(np.float64) for array in self.model.get_weights()])
+
+    fit(dataset, [Before()], 1, epochs=1)
+    order, expected = data.epoch_order(EXAMPLES, 0, 0).numpy(), []
+    for step, (kernel, bias, other_kernel, other_bias) in enumerate(weights):
+        rows = order[step * BATCH : (step + 1) * BATCH]
+        logits = np.maximum(dataset.train.x[rows] @ kernel + bias, 0) @ other_kernel + other_bias
+        log_softmax = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        expected.append(-log_softmax[np.arange(len(rows)), dataset.train.y[rows]].mean())
+    np.testing.assert_allclose(callback.losses, expected, rtol=1e-5)
+    seen = np.minimum(np.arange(1, 14) * BATCH, EXAMPLES)
+    np.testing.assert_allclose(callback.means, np.cumsum(expected * np.diff(seen, prepend=0)) / seen, rtol=1e-5)
+
+
+def test_callbacks_are_told_the_loss_and_the_compiled_step(dataset):
+    class Steps(Params):
+        def on_train_begin(self, logs=None):
+            super().on_train_begin()
+            before = [variable.numpy().tobytes() for variable in self.model.variables]
+            specs = tf.TensorSpec((None, 5), tf.float32), tf.TensorSpec((None,), tf.int32)
+            self.graph = self.params["train_step"].get_concrete_function(*specs).graph
+            assert before == [variable.numpy().tobytes() for variable in self.model.variables]  # traced, not run
+
+    callback, traced = Steps(), []
+    driver = driver_of(dataset, traced=traced)
+    driver.train(dataset, batch_size=BATCH, epochs=1, seed=0, callbacks=[callback])
+    assert callback.told["loss"] is driver.loss
+    assert isinstance(driver.loss, keras.losses.SparseCategoricalCrossentropy)
+    assert "MatMul" in {node.type for node in callback.graph.get_operations()}
+    assert traced == [(None, 5)]  # the training uses the trace that the callback asked for
+
+
+def test_a_test_step_of_ones_own_is_what_validation_and_test_measure(dataset):
+    model, optimizer, loss = build()
+    metrics, calls = [keras.metrics.Mean(name="loss")], []
+
+    def train_step(x, y):
+        with tf.GradientTape() as tape:
+            value = loss(y, model(x, training=True))
+        optimizer.apply(tape.gradient(value, model.trainable_variables), model.trainable_variables)
+        metrics[0].update_state(value)
+        return value
+
+    def test_step(x, y):
+        calls.append(tuple(x.shape))
+        largest = tf.reduce_max(tf.abs(x))
+        metrics[0].update_state(largest)
+        return largest
+
+    driver = loop.Loop(model, train_step, loss, metrics, optimizer, test_step=test_step)
+    history = driver.train(dataset, batch_size=BATCH, epochs=2, seed=0)
+    largest = [np.abs(dataset.validation.x[start : start + BATCH]).max() for start in range(0, 30, BATCH)]
+    assert history["val_loss"] == pytest.approx([np.mean(largest)] * 2, rel=1e-6)
+    assert history["loss"][1] < history["loss"][0] < 2
+    assert driver.evaluate(dataset.test, batch_size=30)["loss"] == pytest.approx(np.abs(dataset.test.x).max())
+    assert calls == [(None, 5)]
+
+
+def forgets_to_return(metrics):
+    def step(x, y):
+        metrics[0].update_state(0.0)
+
+    return step
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda driver, dataset: driver.train(dataset, batch_size=BATCH, epochs=1, seed=0),
+        lambda driver, dataset: driver.evaluate(dataset.test, batch_size=BATCH),
+    ],
+    ids=["train_step", "test_step"],
+)
+def test_a_step_that_returns_no_loss_is_refused_in_one_line(dataset, use):
+    model, _, loss = build()
+    metrics = [keras.metrics.Mean(name="loss")]
+    driver = loop.Loop(model, forgets_to_return(metrics), loss, metrics, test_step=forgets_to_return(metrics))
+    with pytest.raises(UsageError, match="must return the loss of their batch") as error:
+        use(driver, dataset)
+    assert "\n" not in str(error.value)

@@ -7,6 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from custom_loops.foundations import learning_rate_range_test
 from recipes.shared.errors import TrainingDiverged, UsageError
+from recipes.shared.logging_options import LoggingOptions
 
 NAME = "learning_rate_range_test"
 
@@ -43,10 +44,10 @@ def test_losses_that_end_in_nan_still_suggest_a_rate(train, side):
 
 
 def test_the_picture_is_in_tensorboard_and_in_a_file(train):
-    run = train(NAME, "custom_loop", data="iris", steps=30, epochs=1)
+    run = train(NAME, "custom_loop", data="iris", steps=30, epochs=1, logging=LoggingOptions())
     png = (run.folder / "range_test.png").read_bytes()
     assert png.startswith(b"\x89PNG")
-    events = EventAccumulator(str(run.folder / "train")).Reload()
+    events = EventAccumulator(str(run.folder)).Reload()
     (image,) = events.Images("range_test")
     assert image.encoded_image_string == png
 

@@ -48,7 +48,8 @@ def trained(tmp_path, side, **hparams):
     module = importlib.import_module(f"{SIDES[side]}.foundations.learning_rate_schedule")
     keras.backend.clear_session()
     run, weights = Run(tmp_path / side, recipe.HParams(**hparams)), Weights()
-    run.callbacks.append(weights)
+    callbacks = run.callbacks
+    run.callbacks = lambda dataset: [*callbacks(dataset), weights]
     module.train(run.hparams, run)
     run.close()
     return run, weights.after
@@ -56,7 +57,7 @@ def trained(tmp_path, side, **hparams):
 
 def logged_rates(run):
     events = EventAccumulator(str(run.folder / "train"), size_guidance={"scalars": 0}).Reload()
-    points = events.Scalars("batch_learning_rate")
+    points = events.Scalars("step_learning_rate")
     assert [point.step for point in points] == list(range(1, len(points) + 1))
     return np.array([point.value for point in points])
 

@@ -1,19 +1,23 @@
 """`recipes board`: TensorBoard, really started, on the right folder and bound to localhost."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
 from recipes.__main__ import main
-from recipes.commands import board
-from recipes.shared.tensorboard_logging import EventFile
+from recipes.commands import board, boards
+from recipes.shared.tensorboard_logging import summaries
+from recipes.shared.tensorboard_logging.event_files import EventFile
 
 MOST_SECONDS = 60
 
@@ -23,7 +27,7 @@ def logs(tmp_path):
     """A folder with runs of two recipes, both sides of the first."""
     for run in ("a_recipe/one/fit/train", "a_recipe/one/custom_loop/train", "another/two/fit/train"):
         events = EventFile(tmp_path / "logs" / run)
-        events.write(1, {"epoch_loss": 0.5})
+        events.write(1, summaries.scalars({"epoch_loss": 0.5}))
         events.close()
     return tmp_path / "logs"
 
@@ -36,55 +40,139 @@ def port():
         return probe.getsockname()[1]
 
 
-def ask(port, path, process):
-    """Return what the server says, waiting for it to start and to have read something."""
-    ends = time.monotonic() + MOST_SECONDS
+def wait_for_runs(port, process, expected):
+    """Wait until the server has started and read the runs `expected`, and no others."""
+    ends, runs = time.monotonic() + MOST_SECONDS, None
     while time.monotonic() < ends and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://localhost:{port}{path}", timeout=5) as answer:
-                content = json.load(answer)
-            if content:
-                return content
-        except OSError:
-            pass
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://localhost:{port}/data/runs") as answer:
+            runs = sorted(json.load(answer))
+        if runs == expected:
+            return
         time.sleep(0.2)
-    return pytest.fail(f"no answer from TensorBoard on port {port}; exit code {process.poll()}")
+    pytest.fail(f"TensorBoard on port {port} has the runs {runs}; exit code {process.poll()}")
 
 
-def test_the_board_serves_the_runs_of_all_recipes(logs, port):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "recipes", "board", "--port", str(port)],
-        cwd=logs.parent,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # so that the server's own helpers end with it
-    )
-    try:
-        assert sorted(ask(port, "/data/runs", process)) == [
-            "a_recipe/one/custom_loop/train",
-            "a_recipe/one/fit/train",
-            "another/two/fit/train",
-        ]
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
+def listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("localhost", port)) == 0
+
+
+@pytest.fixture
+def started(logs, port, tmp_path):
+    """A function that starts the real command; folders for temporary files are made in `tmp_path / "temporary"`."""
+    (tmp_path / "temporary").mkdir()
+    processes = []
+
+    def started(*args):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "recipes", "board", *args, "--port", str(port)],
+            cwd=logs.parent,
+            env=os.environ | {"TMPDIR": str(tmp_path / "temporary")},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # a group of its own, as a shell gives it, so that Ctrl-C reaches all of it
+        )
+        processes.append(process)
+        return process
+
+    yield started
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def folders_of_boards(tmp_path):
+    return list((tmp_path / "temporary").glob("recipes-board-*"))
+
+
+def test_the_board_serves_the_runs_of_all_recipes_until_ctrl_c_ends_it(logs, port, started, tmp_path):
+    process = started()
+    # "." is what the board itself holds: the configuration of HParams
+    runs = [".", "a_recipe/one/custom_loop/train", "a_recipe/one/fit/train", "another/two/fit/train"]
+    wait_for_runs(port, process, runs)
+    assert not folders_of_boards(tmp_path)
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal does
+    _, error = process.communicate(timeout=MOST_SECONDS)
+    assert process.returncode == 0
+    assert "Traceback" not in error
+    assert not listens(port)
+
+
+def test_the_board_of_one_recipe_serves_it_under_its_name_and_sigterm_takes_tensorboard_with_it(
+    logs, port, started, tmp_path
+):
+    process = started("a_recipe")
+    runs = [".", "a_recipe/one/custom_loop/train", "a_recipe/one/fit/train"]
+    wait_for_runs(port, process, runs)
+    events = EventFile(logs / "a_recipe" / "two" / "fit" / "train")
+    events.write(1, summaries.scalars({"epoch_loss": 0.5}))
+    events.close()
+    wait_for_runs(port, process, [*runs, "a_recipe/two/fit/train"])  # one that begins while the board is open
+    (folder,) = folders_of_boards(tmp_path)
+    assert (folder / "a_recipe").is_symlink()
+    process.terminate()  # of the command alone, not of the group
+    _, error = process.communicate(timeout=MOST_SECONDS)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in error
+    assert not listens(port)
+    assert not folders_of_boards(tmp_path)
+    assert (logs / "a_recipe" / "one" / "fit" / "train").is_dir()  # the link went, not what it leads to
+
+
+class Process:
+    """Stands for TensorBoard: ends at once, with the exit code 7."""
+
+    def __init__(self, command):
+        self.command = command
+        self.logdir = Path(command[command.index("--logdir") + 1])
+        self.names = sorted(path.name for path in self.logdir.iterdir())
+        self.links = {path.name: path.resolve() for path in self.logdir.iterdir() if path.is_symlink()}
+
+    def wait(self):
+        return 7
+
+    def terminate(self):
+        pass
 
 
 @pytest.fixture
 def executed(monkeypatch):
-    """What the process would have become."""
-    calls = []
-    monkeypatch.setattr(board.os, "execv", lambda program, args: calls.append((program, args)))
-    return calls
+    """The processes that would have been started."""
+    processes = []
+
+    def start(command):
+        processes.append(Process(command))
+        return processes[-1]
+
+    monkeypatch.setattr(board.subprocess, "Popen", start)
+    return processes
 
 
-@pytest.mark.parametrize(("names", "folder"), [([], ""), (["a_recipe"], "a_recipe")])
-def test_the_board_becomes_tensorboard_on_the_right_folder_bound_to_localhost(names, folder, logs, port, executed):
-    main(["board", *names, "--port", str(port), "--logs", str(logs)])
-    ((program, args),) = executed
-    assert program == args[0] == sys.executable
-    assert args[1:3] == ["-m", "tensorboard.main"]
-    assert args[3:] == ["--logdir", str(logs / folder), "--host", "localhost", "--port", str(port)]
+def test_the_board_of_all_is_tensorboard_on_the_logs_bound_to_localhost(logs, port, executed):
+    assert main(["board", "--port", str(port), "--logs", str(logs)]) == 7
+    (process,) = executed
+    assert process.command[:3] == [sys.executable, "-m", "tensorboard.main"]
+    assert process.command[3:] == ["--logdir", str(logs), "--host", "localhost", "--port", str(port)]
+    assert process.names == sorted(["a_recipe", "another", boards.CONFIGURATION])
+
+
+def test_the_board_of_one_recipe_is_a_folder_with_a_link_that_goes_when_it_ends(
+    logs, port, executed, tmp_path, monkeypatch
+):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.chdir(logs.parent)
+    assert main(["board", "a_recipe", "--port", str(port)]) == 7  # the logs are named relative to here
+    (process,) = executed
+    assert process.command[:3] == [sys.executable, "-m", "tensorboard.main"]
+    assert process.command[3:] == ["--logdir", str(process.logdir), "--host", "localhost", "--port", str(port)]
+    assert process.names == sorted(["a_recipe", boards.CONFIGURATION])
+    assert process.links == {"a_recipe": logs / "a_recipe"}
+    assert process.logdir.parent == tmp_path / "temporary"
+    assert not list((tmp_path / "temporary").iterdir())
+    assert sorted(path.name for path in logs.iterdir()) == ["a_recipe", "another"]  # the board of all is another
 
 
 def test_a_taken_port_is_refused_and_another_one_suggested(logs, executed, capsys):

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from recipes.__main__ import main
-from recipes.commands import catalog, compare, report, side
+from recipes.commands import boards, catalog, compare, report, side
 from recipes.commands.parity import Parity
 from recipes.shared.errors import UsageError
+from recipes.shared.logging_options import LoggingOptions
 
 KEYS = {
     "recipe",
@@ -67,7 +68,7 @@ def train(hparams, run):
         order.batches(hparams.batch_size),
         epochs=hparams.epochs,
         shuffle=False,
-        callbacks=[order, *run.callbacks],
+        callbacks=[order, *run.callbacks(dataset)],
         verbose=0,
     )
     test = data.batches(dataset.test, hparams.batch_size)
@@ -105,7 +106,7 @@ def train(hparams, run):
 
     split, size = dataset.train, hparams.batch_size
     starts = range(0, len(split), size)
-    hooks = keras.callbacks.CallbackList(run.callbacks, model=model, epochs=hparams.epochs, steps=len(starts))
+    hooks = keras.callbacks.CallbackList(run.callbacks(dataset), model=model, epochs=hparams.epochs, steps=len(starts))
     hooks.on_train_begin()
     for epoch in range(hparams.epochs):
         mean.reset_state()
@@ -162,7 +163,7 @@ def in_process(tmp_path, monkeypatch):
     """Train the sides in this process rather than each in its own, which costs seconds; start in an empty folder."""
 
     def run(command):
-        job = side.Job(**json.loads(command[-1]))
+        job = side.Job.of_json(command[-1])
         started.append(job)
         try:
             side.train(job)
@@ -225,26 +226,62 @@ def test_the_json_of_a_comparison_has_the_promised_keys_and_plausible_numbers(co
     assert result["speedup"] == pytest.approx(speedup)
 
 
-def test_both_sides_leave_a_whole_run_in_one_folder(compared):
+def test_both_sides_leave_a_whole_run_in_one_folder(compared, names_in):
     _, cwd, (result,) = compared
     folder = cwd / "logs" / "mlp_classifier" / "mine"
     assert cwd / result["run"] == folder
-    assert {path.name for path in folder.iterdir()} == {"fit", "custom_loop"}
+    assert {path.name for path in folder.iterdir()} == {"fit", "custom_loop", boards.VERDICT}
+    assert {path.name for path in (cwd / "logs").iterdir()} == {"mlp_classifier", boards.CONFIGURATION}
     for name in catalog.SIDES:
-        files = {path.name for path in (folder / name).iterdir()}
-        assert files == {
+        assert names_in(folder / name) == {
             "config.json",
             "history.json",
             "model.keras",
             "report.json",
             "state.npz",
+            "events",
             "train",
             "validation",
             "test",
+            "embeddings.tsv",
+            "labels.tsv",
+            "sprite.png",
+            "projector_config.pbtxt",
         }
         config = json.loads((folder / name / "config.json").read_text())
         assert config["command"].startswith("recipes compare mlp_classifier --epochs 2 --run mine --json ")
         assert (config["side"], config["hparams"]["epochs"]) == (name, 2)
+
+
+def texts_in(folder):
+    """Return the texts by tag of the event files in `folder`, read by TensorBoard's own reader."""
+    import tensorflow as tf
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder)).Reload()
+    return {tag: tf.make_ndarray(events.Tensors(tag)[0].tensor_proto).item() for tag in events.Tags()["tensors"]}
+
+
+def test_the_verdict_is_a_text_above_the_two_sides(compared):
+    _, cwd, (result,) = compared
+    (text,) = texts_in(cwd / "logs" / "mlp_classifier" / "mine").values()
+    assert text.decode().startswith("## mlp_classifier on digits: IDENTICAL\n\nthe same bytes: ")
+    assert f"| accuracy | {result['fit']['metrics']['accuracy']:.6g} |" in text.decode()
+
+
+def test_the_configuration_of_the_board_has_the_run(compared):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import metadata
+
+    _, cwd, (result,) = compared
+    events = EventAccumulator(str(cwd / "logs")).Reload()
+    content = events.SummaryMetadata(metadata.EXPERIMENT_TAG).plugin_data.content
+    experiment = metadata.parse_experiment_plugin_data(content)
+    by_name = {info.name: info for info in experiment.hparam_infos}
+    assert {"hidden_units", "learning_rate", "recipe", "side"} <= by_name.keys()
+    assert [value.string_value for value in by_name["side"].domain_discrete.values] == ["custom_loop", "fit"]
+    found = {(info.name.group, info.name.tag) for info in experiment.metric_infos}
+    assert {("test", f"final_{name}") for name in result["fit"]["metrics"]} <= found
 
 
 def test_the_next_steps_name_the_run(compared):
@@ -495,7 +532,8 @@ def subjects(no_training, monkeypatch):
     """What would be trained, and where; every pair is said to be identical."""
     seen = []
 
-    def compare_subject(subject, folder, hparams, command):
+    def compare_subject(subject, folder, hparams, command, logging):
+        folder.mkdir(parents=True)
         seen.append((subject.name, folder))
         sides = {name: {} for name in catalog.SIDES}
         return report.Result(subject.name, "", folder, sides, parity=parities.get(subject.name, Parity(identical=True)))
@@ -538,3 +576,58 @@ def test_the_hints_for_a_users_own_pair_are_commands_that_work(subjects, tmp_pat
 def test_the_hints_for_runs_elsewhere_say_where(subjects, capsys):
     main(["compare", "mlp_classifier", "--logs", "elsewhere"])
     assert "--logs elsewhere" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "logging"),
+    [
+        ([], LoggingOptions()),
+        (["--log", "scalars"], LoggingOptions(level="scalars")),
+        (["--log", "nothing"], LoggingOptions(level="nothing")),
+        (["--log-every", "10", "--profile"], LoggingOptions(every=10, profile=True)),
+    ],
+)
+def test_both_sides_of_all_recipes_log_what_the_flags_say(flags, logging, no_training, monkeypatch):
+    jobs = []
+    monkeypatch.setattr(compare, "_run", lambda command: jobs.append(side.Job.of_json(command[-1])) or (1, "", "x"))
+    assert main(["compare", "mlp_classifier", "linear_svm", *flags]) == 1
+    assert [job.logging for job in jobs] == [logging] * 4
+
+
+@pytest.mark.parametrize(
+    ("flags", "answer"),
+    [
+        (["--log-every", "0"], "--log-every is 0; it must be at least 1"),
+        (["--log", "scalars", "--log-every", "5"], "--log-every measures gradients, which --log scalars leaves out"),
+        (["--log", "nothing", "--profile"], "--profile writes for TensorBoard, and --log nothing forbids it"),
+    ],
+)
+@pytest.mark.usefixtures("no_training")
+def test_flags_of_logging_that_contradict_each_other_are_refused_before_anything_is_trained(flags, answer, capsys):
+    assert answer in refusal(capsys, "linear_svm", "mlp_classifier", *flags)
+    assert not list(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize(("level", "written"), [("everything", True), ("scalars", False), ("nothing", False)])
+def test_the_verdict_is_written_where_everything_is_logged_and_nowhere_else(subjects, level, written):
+    assert main(["compare", "mlp_classifier", "--run", "mine", "--log", level]) == 0
+    found = [path.relative_to("logs") for path in Path("logs").rglob("events.out.tfevents.*")]
+    expected = [Path(boards.CONFIGURATION), Path("mlp_classifier/mine") / boards.VERDICT]
+    assert sorted(found) == (sorted(expected) if written else [])
+
+
+def test_a_verdict_that_cannot_be_written_is_shown_all_the_same(subjects, monkeypatch, capsys):
+    def write(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(boards, "write_events", write)
+    assert main(["compare", "mlp_classifier"]) == 0
+    captured = capsys.readouterr()
+    assert "IDENTICAL" in captured.out
+    assert captured.err == ""
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_pair_that_logs_nothing_compares_as_well():
+    assert main([*HAND_WRITTEN, "--log", "nothing"]) == 0
+    assert not list(Path("logs").rglob("events.out.tfevents.*"))

@@ -261,3 +261,50 @@ def test_a_metric_that_one_side_lacks_is_left_out(result, capsys):
     loop = SIDE | {"metrics": {"loss": 0.5, "only_here": 1.0}}
     report.show(result(FAR, sides={"fit": SIDE, "custom_loop": loop}))
     assert metric_rows(capsys) == ["test loss"]
+
+
+def table_of(markdown):
+    """Return the rows of the table in a Markdown text, without the rule below its head."""
+    rows = [line.strip("|").split("|") for line in markdown.splitlines() if line.startswith("|")]
+    assert set("".join(rows[1])) == set("-")
+    return [[cell.strip() for cell in row] for row in (rows[0], *rows[2:])]
+
+
+def test_as_markdown_it_is_verdict_reasons_metrics_and_times(result):
+    markdown = report.as_markdown(result())
+    lines = markdown.splitlines()
+    assert lines[:2] == ["## mlp_classifier on digits: IDENTICAL", ""]
+    assert "the same bytes: weights, optimizer, history, test metrics" in lines
+    assert lines[lines.index("| | fit | custom loop |") - 1] == ""  # a table needs a blank line above it
+    assert table_of(markdown) == [
+        ["", "fit", "custom loop"],
+        ["f1", "0.5", "0.5"],
+        ["accuracy", "0.875", "0.875"],
+        ["loss", "0.125", "0.125"],
+        ["steady epoch", "250 ms", "50 ms"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parity", "verdict", "reason"),
+    [
+        (NEAR, "WITHIN TOLERANCE", "- kernel differs by up to 1e-07"),
+        (FAR, "DIFFERENT", "- the histories part at loss of epoch 1"),
+    ],
+)
+def test_as_markdown_the_reasons_are_a_list(result, parity, verdict, reason):
+    lines = report.as_markdown(result(parity)).splitlines()
+    assert lines[0] == f"## mlp_classifier on digits: {verdict}"
+    assert reason in lines
+
+
+def test_as_markdown_a_side_that_stopped_has_its_failure_and_no_table(result):
+    markdown = report.as_markdown(result(None, failures=["fit: it broke"], sides={"fit": {}, "custom_loop": SIDE}))
+    assert markdown.splitlines() == ["## mlp_classifier on digits: STOPPED", "", "fit: it broke"]
+
+
+def test_as_markdown_what_is_not_known_or_not_finite_or_on_one_side_only_is_said_so(result):
+    fit = SIDE | {"metrics": {"loss": None, "only_here": 1.0}, "seconds_per_epoch": None}
+    loop = SIDE | {"metrics": {"loss": 0.5}}
+    markdown = report.as_markdown(result(FAR, sides={"fit": fit, "custom_loop": loop}))
+    assert table_of(markdown)[1:] == [["loss", "not finite", "0.5"], ["steady epoch", "-", "250 ms"]]

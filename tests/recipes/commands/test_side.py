@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 
 from recipes.__main__ import main
-from recipes.commands import catalog, side
+from recipes.commands import boards, catalog, side
 from recipes.shared.errors import UsageError
+from recipes.shared.logging_options import LoggingOptions
 
-FILES = {"config.json", "history.json", "model.keras", "report.json", "state.npz", "train", "validation", "test"}
+RESULTS = {"config.json", "history.json", "model.keras", "report.json", "state.npz"}
+PARTS = {"train", "validation", "test"}
+EMBEDDINGS = {"embeddings.tsv", "labels.tsv", "projector_config.pbtxt"}
+FILES = RESULTS | PARTS | EMBEDDINGS | {"events"}
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +76,7 @@ def table(*extra_rows):
 
 
 @pytest.mark.parametrize(("verb", "name"), [("fit", "fit"), ("loop", "custom_loop")])
-def test_the_real_command_trains_one_side_and_says_where_the_run_is(verb, name, cwd):
+def test_the_real_command_trains_one_side_and_says_where_the_run_is(verb, name, cwd, names_in):
     process = subprocess.run(
         [sys.executable, "-m", "recipes", verb, "mlp_classifier", "--data", "iris", "--epochs", "2", "--seed", "3"],
         capture_output=True,
@@ -82,7 +86,8 @@ def test_the_real_command_trains_one_side_and_says_where_the_run_is(verb, name, 
     assert process.stderr == ""
     assert process.returncode == 0
     (folder,) = (cwd / "logs" / "mlp_classifier").glob(f"*/{name}")
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert names_in(folder) == FILES
+    assert {path.name for path in (cwd / "logs").iterdir()} == {"mlp_classifier", boards.CONFIGURATION}
     report = json.loads((folder / "report.json").read_text())
     last_lines = process.stdout.splitlines()[-3:]
     assert last_lines[0].startswith(f"test: loss {report['metrics']['loss']:.4g}, accuracy ")
@@ -96,7 +101,7 @@ def test_the_real_command_trains_one_side_and_says_where_the_run_is(verb, name, 
     assert len(json.loads((folder / "history.json").read_text())["loss"]) == 2
 
 
-def test_the_real_command_stops_at_nan_names_the_step_and_keeps_the_logs(cwd):
+def test_the_real_command_stops_at_nan_names_the_step_and_keeps_the_logs(cwd, names_in):
     process = subprocess.run(
         [sys.executable, "-m", "recipes", "fit", "mlp_classifier", "--data", "iris", "--learning-rate", "1e30"],
         capture_output=True,
@@ -109,7 +114,7 @@ def test_the_real_command_stops_at_nan_names_the_step_and_keeps_the_logs(cwd):
         "recipes: the loss became NaN at step 2 of epoch 1; try a smaller --learning-rate than 1e+30."
         f" The logs are in {folder.relative_to(cwd)}\n"
     )
-    assert {path.name for path in folder.iterdir()} == FILES - {"test"}
+    assert names_in(folder) == FILES - EMBEDDINGS - {"test"}
     assert len(json.loads((folder / "history.json").read_text())["loss"]) == 1
 
 
@@ -156,6 +161,12 @@ def test_both_sides_name_the_same_step(capsys):
         (["--data", "nothing"], "no data set named 'nothing'; use one of digits, "),
         (["--data", "diabetes"], "diabetes holds numbers to predict; this recipe predicts classes"),
         (["--target", "label"], "--target and --no-header describe a .csv or .tsv file"),
+        (["--log-every", "0"], "--log-every is 0; it must be at least 1"),
+        (["--log-every", "-3"], "--log-every is -3; it must be at least 1"),
+        (["--log-every", "often"], "'often'"),
+        (["--log", "scalars", "--log-every", "5"], "--log-every measures gradients, which --log scalars leaves out"),
+        (["--log", "nothing", "--profile"], "--profile writes for TensorBoard, and --log nothing forbids it"),
+        (["--log", "much"], "--log is 'much'; it must be one of everything, scalars, nothing"),
     ],
 )
 def test_bad_flags_are_refused_on_both_sides(verb, flags, answer, refused):
@@ -410,11 +421,102 @@ def test_a_name_resolves_to_the_file_of_the_side(cwd):
     assert side.resolve("own.py", "fit") == ("own", catalog.Source(Path("own.py")))
 
 
-def test_a_job_survives_the_way_into_another_process():
-    job = side.Job("a b.py", "logs/x", {"widths": [1, 2], "data": "é", "rate": 1e-3, "n": None}, {"side": "fit"}, 2)
+@pytest.mark.parametrize(
+    "logging",
+    [
+        LoggingOptions(),
+        LoggingOptions(level="nothing"),
+        LoggingOptions(every=7, profile=True),
+        LoggingOptions(level="scalars", profile=True),
+    ],
+)
+def test_a_job_survives_the_way_into_another_process(logging):
+    hparams = {"widths": [1, 2], "data": "é", "rate": 1e-3, "n": None}
+    job = side.Job("a b.py", "logs/x", hparams, {"side": "fit"}, 2, logging)
     *command, text = side.command(job)
     assert command == [sys.executable, "-P", "-m", "recipes.commands.side"]
-    assert side.Job(**json.loads(text)) == job
+    assert text == job.to_json()
+    assert side.Job.of_json(text) == job
+    assert isinstance(side.Job.of_json(text).logging, LoggingOptions)
+
+
+@pytest.mark.parametrize(
+    ("flags", "logging"),
+    [
+        ([], LoggingOptions()),
+        (["--log", "everything"], LoggingOptions()),
+        (["--log", "scalars"], LoggingOptions(level="scalars")),
+        (["--log", "nothing"], LoggingOptions(level="nothing")),
+        (["--log-every", "10"], LoggingOptions(every=10)),
+        (["--profile"], LoggingOptions(profile=True)),
+        (["--log", "scalars", "--profile"], LoggingOptions(level="scalars", profile=True)),
+    ],
+)
+@pytest.mark.parametrize("verb", ["fit", "loop"])
+def test_the_flags_say_how_much_is_logged(verb, flags, logging, monkeypatch):
+    jobs = []
+    monkeypatch.setattr(side, "train", lambda job: jobs.append(job) or {"loss": 1.0})
+    assert main([verb, "mlp_classifier", *flags]) == 0
+    assert jobs[0].logging == logging
+
+
+LOGGING_USER = """
+import numpy as np
+from recipes.shared import data
+
+def train(hparams, run):
+    import keras
+    x = np.linspace(-1, 1, 16, dtype=np.float32)[:, None]
+    split = data.Split(x, x)
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", jit_compile=False)
+    callbacks = run.callbacks(data.Dataset(split, split, split, None))
+    model.fit(x, x, batch_size=1, epochs=1, callbacks=callbacks, verbose=0)
+    run.finish(model, None, {"loss": 0.5})
+"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "names", "look"),
+    [
+        ([], {"events", "train", "validation", "test"}, True),
+        (["--log", "scalars"], {"train", "validation", "test"}, True),
+        (["--log", "nothing"], set(), False),
+    ],
+)
+def test_what_the_flags_leave_out_is_not_written(cwd, monkeypatch, capsys, names_in, flags, names, look):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (cwd / "logging_user.py").write_text(LOGGING_USER)
+    monkeypatch.delitem(sys.modules, "logging_user", raising=False)
+    assert main(["fit", "logging_user.py", "--run", "mine", *flags]) == 0
+    assert names_in(cwd / "logs" / "logging_user" / "mine" / "fit") == RESULTS | names
+    configuration = {boards.CONFIGURATION} if "events" in names else set()
+    assert {path.name for path in (cwd / "logs").iterdir()} == {"logging_user"} | configuration
+    assert ("look: recipes board logging_user" in capsys.readouterr().out) == look
+
+
+def test_a_step_is_measured_every_so_often_and_a_few_are_profiled(cwd, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (cwd / "logging_user.py").write_text(LOGGING_USER)
+    monkeypatch.delitem(sys.modules, "logging_user", raising=False)
+    assert main(["fit", "logging_user.py", "--run", "mine", "--log-every", "6", "--profile"]) == 0
+    folder = cwd / "logs" / "logging_user" / "mine" / "fit"
+    points = EventAccumulator(str(folder / "train")).Reload().Scalars("update_to_weight")
+    assert [point.step for point in points] == [6, 12, 16]
+    assert list((folder / "plugins" / "profile").rglob("*.xplane.pb"))
+
+
+def test_a_board_knows_the_hyper_parameters_of_a_run_that_was_interrupted(cwd, monkeypatch):
+    def stop(job):
+        Path(job.folder).mkdir(parents=True)
+        raise SystemExit(130)
+
+    monkeypatch.setattr(side, "train", stop)
+    with pytest.raises(SystemExit):
+        main(["fit", "mlp_classifier"])
+    assert (cwd / "logs" / boards.CONFIGURATION).is_file()
 
 
 def test_hyper_parameters_that_only_the_twin_knows_are_left_out(cwd, monkeypatch):
@@ -444,5 +546,7 @@ def test_an_interrupted_run_keeps_what_it_has_done(cwd, stop):
     assert epochs > 1
     # One epoch less where the signal came between the callback that records the history and the one that logs it.
     assert accumulator.Scalars("epoch_loss")[-1].step >= 36 * (epochs - 1)
-    assert accumulator.Scalars("batch_loss")[-1].step >= 36 * (epochs - 1)
+    steps = [point.step for point in accumulator.Scalars("step_loss")]
+    assert steps[-1] >= 36 * (epochs - 1)
+    assert steps == list(range(steps[0], steps[0] + len(steps)))
     assert not list(folder.glob(".writing-*"))

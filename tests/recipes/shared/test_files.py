@@ -1,12 +1,15 @@
 """Files that are either whole or not there."""
 
+import errno
 import json
 import math
+import os
+import tempfile
 
 import numpy as np
 import pytest
 
-from recipes.shared.files import replace_file, write_json
+from recipes.shared.files import UNFINISHED, ResultFolder, replace_file, write_json
 
 
 def test_a_file_is_written_through_a_path_of_the_same_suffix(tmp_path):
@@ -88,3 +91,97 @@ def test_content_that_json_cannot_hold_leaves_the_old_file(tmp_path):
     with pytest.raises(TypeError):
         write_json(tmp_path / "x.json", {"epochs": object()})
     assert json.loads((tmp_path / "x.json").read_text()) == {"epochs": 1}
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """Where folders for temporary files are made."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
+    return tmp_path / "elsewhere"
+
+
+def full_disk(folder):
+    """Return a function that writes text, except below `folder`, where the disk is full."""
+
+    def writer(text):
+        def write(path):
+            path.write_text(text)
+            if path.is_relative_to(folder):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        return write
+
+    return writer
+
+
+def test_results_go_to_their_folder_and_nowhere_else_while_they_can(tmp_path, elsewhere, capsys):
+    (tmp_path / "run").mkdir()
+    results = ResultFolder(tmp_path / "run")
+    results.write("curve.txt", lambda path: path.write_text("up"))
+    results.write_json("report.json", {"loss": math.nan})
+    assert (results.path, results.lost) == (tmp_path / "run", [])
+    assert {path.name: path.read_text() for path in results.path.iterdir()} == {
+        "curve.txt": "up",
+        "report.json": '{\n  "loss": null\n}\n',
+    }
+    assert not list(elsewhere.iterdir())
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_a_full_disk_refuses_goes_to_another_folder_and_that_is_said_once(tmp_path, elsewhere, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "history.json").write_text("old")
+    results, writer = ResultFolder(tmp_path / "run"), full_disk(tmp_path / "run")
+    results.write("history.json", writer("new"))
+    results.write("state.npz", writer("weights"))
+    results.write_json("report.json", {"loss": 0.5})
+    (rescue,) = elsewhere.iterdir()
+    assert (results.path, results.lost) == (rescue, [])
+    assert {path.name for path in rescue.iterdir()} == {"history.json", "state.npz", "report.json"}
+    assert (rescue / "history.json").read_text() == "new"
+    assert json.loads((rescue / "report.json").read_text()) == {"loss": 0.5}
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["history.json"]
+    assert (tmp_path / "run" / "history.json").read_text() == "old"  # whole, if behind
+    assert not list(tmp_path.rglob(f"{UNFINISHED}*"))
+    expected = f"cannot write to {tmp_path / 'run'}: No space left on device; what follows goes to {rescue}\n"
+    assert capsys.readouterr() == ("", expected)
+
+
+def test_a_folder_that_has_been_removed_loses_no_result(tmp_path, elsewhere, capsys):
+    results = ResultFolder(tmp_path / "gone")
+    results.write_json("report.json", {"loss": 0.5})
+    assert results.path == tmp_path / "gone"  # made again
+    assert json.loads((results.path / "report.json").read_text()) == {"loss": 0.5}
+    assert capsys.readouterr().err == ""
+
+
+def test_a_file_in_the_place_of_the_folder_loses_no_result(tmp_path, elsewhere, capsys):
+    (tmp_path / "taken").write_text("")
+    results = ResultFolder(tmp_path / "taken" / "run")
+    results.write_json("report.json", {"loss": 0.5})
+    assert results.path.parent == elsewhere
+    assert json.loads((results.path / "report.json").read_text()) == {"loss": 0.5}
+    assert "Not a directory" in capsys.readouterr().err
+
+
+def test_what_can_be_written_to_neither_folder_is_named_and_the_rest_is_kept(tmp_path, elsewhere, capsys):
+    (tmp_path / "run").mkdir()
+    results, nowhere = ResultFolder(tmp_path / "run"), full_disk(tmp_path)
+    results.write("model.keras", nowhere("weights"))
+    results.write("state.npz", nowhere("weights"))
+    results.write("report.json", full_disk(tmp_path / "run")("short"))
+    (rescue,) = elsewhere.iterdir()
+    assert results.lost == ["model.keras", "state.npz"]
+    assert {path.name: path.read_text() for path in rescue.iterdir()} == {"report.json": "short"}
+    assert not list((tmp_path / "run").iterdir())
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_an_error_that_is_not_the_disks_is_not_taken_for_one(tmp_path, elsewhere):
+    (tmp_path / "run").mkdir()
+    results = ResultFolder(tmp_path / "run")
+    with pytest.raises(TypeError):
+        results.write_json("report.json", {"epochs": object()})
+    assert results.path == tmp_path / "run"
+    assert not list(elsewhere.iterdir())

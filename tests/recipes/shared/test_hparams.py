@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pytest
 
@@ -85,6 +85,52 @@ def test_used_leaves_out_what_the_recipe_has_no_use_for():
         "clip_norm": 2.0,
     }
     assert HParams().used()["batch_size"] == 32
+
+
+def test_domains_say_what_each_field_that_is_used_can_be():
+    @dataclass(frozen=True, kw_only=True)
+    class Own(HParams):
+        unused: ClassVar[dict[str, str]] = {"batch_size": "it always takes the whole training part"}
+        mode: Literal["slow", "fast", 3] = "slow"
+        widths: tuple[int, ...] = (1, 2)
+        clip_norm: float = 2.0
+        patience: int | None = 3
+        nesterov: bool = False
+
+    assert Own().domains() == {
+        "data": "text",
+        "target": "text",
+        "header": [False, True],
+        "learning_rate": "number",
+        "epochs": "number",
+        "seed": "number",
+        "steps_per_execution": "text",  # it may be left out, and "none" is no number
+        "jit_compile": [False, True],
+        "mode": ["slow", "fast", 3],
+        "widths": "text",
+        "clip_norm": "number",
+        "patience": "text",
+        "nesterov": [False, True],
+    }
+    assert HParams().domains()["batch_size"] == "number"
+    assert HParams().domains().keys() == HParams().used().keys()
+
+
+def test_domains_understand_annotations_that_are_written_as_text(tmp_path):
+    source = (
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "from typing import Literal\n"
+        "from recipes.shared import hparams\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class HParams(hparams.HParams):\n"
+        "    mode: Literal['a', 'b'] = 'a'\n"
+        "    rate: float = 0.5\n"
+        "print(HParams().domains()['mode'], HParams().domains()['rate'], HParams().domains()['epochs'])\n"
+    )
+    (tmp_path / "own.py").write_text(source)
+    done = subprocess.run([sys.executable, tmp_path / "own.py"], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("['a', 'b'] number number\n", "")
 
 
 def test_the_module_imports_neither_tensorflow_nor_numpy():

@@ -63,10 +63,16 @@ def run_loop(model, recorder, y, steps_per_execution=None):
             loss = tf.reduce_mean((model(x, training=True) - y) ** 2)
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         mean.update_state(loss)
+        return loss
+
+    def test_step(x, y):
+        mean.update_state(0.0)
+        return 0.0
 
     good = Split(X, targets())
-    test_step = lambda x, y: mean.update_state(0.0)  # noqa: E731
-    driver = loop.Loop(model, train_step, test_step, [mean], optimizer, steps_per_execution=steps_per_execution)
+    driver = loop.Loop(
+        model, train_step, None, [mean], optimizer, steps_per_execution=steps_per_execution, test_step=test_step
+    )
     dataset = Dataset(Split(X, y), good, good, preprocessing=None)
     driver.train(dataset, batch_size=2, epochs=2, seed=0, callbacks=[recorder])
     order = loop.epoch_order(len(X), 0, 0).numpy()
@@ -132,14 +138,14 @@ def test_an_infinite_loss_is_called_infinite(model, recorder):
 
 
 def test_a_chunk_is_searched_for_its_first_bad_step(begun):
-    begun.on_train_chunk_end(0, {"loss": np.float32([1, 2, 3, 4])})
+    begun.on_train_chunk_end(0, {}, np.float32([1, 2, 3, 4]))
     assert begun.diverged is None
     assert begun.model.stop_training is False
-    begun.on_train_chunk_end(4, {"loss": np.float32([1, np.inf, np.nan, 4])})
+    begun.on_train_chunk_end(4, {}, np.float32([1, np.inf, np.nan, 4]))
     assert "infinite at step 6 of epoch 1" in str(begun.diverged)
     assert begun.model.stop_training is True
     first = begun.diverged
-    begun.on_train_chunk_end(8, {"loss": np.float32([np.nan])})
+    begun.on_train_chunk_end(8, {}, np.float32([np.nan]))
     assert begun.diverged is first
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import sysconfig
+import tempfile
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from recipes.shared import data, preprocessing, state
 from recipes.shared.errors import TrainingDiverged, UsageError
 from recipes.shared.hparams import HParams
+from recipes.shared.logging_options import LoggingOptions
 from recipes.shared.run import Run
 
 ALONE = """
@@ -62,7 +64,11 @@ def table(tmp_path):
     return HParams(data=str(tmp_path / "table.csv"), batch_size=8, epochs=2)
 
 
-def small(hparams, folder, task, rate=0.05, epochs=2, batch_size=8):
+RESULTS = {"config.json", "history.json", "report.json", "state.npz", "model.keras"}
+EVERYTHING = {"events", "train", "validation", "test", "embeddings.tsv", "labels.tsv", "projector_config.pbtxt"}
+
+
+def small(hparams, folder, task, rate=0.05, epochs=2, batch_size=8, logging=None):
     """Train a small model as a recipe does; return the run, the model, the data and the metrics, not finished."""
     dataset = data.load(hparams, task)
     keras.utils.set_random_seed(0)
@@ -71,29 +77,28 @@ def small(hparams, folder, task, rate=0.05, epochs=2, batch_size=8):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True) if dataset.num_classes else "mse"
     metrics = ["accuracy"] if dataset.num_classes else ["mae"]
     model.compile(keras.optimizers.SGD(rate), loss, metrics=metrics, jit_compile=False)
-    run = Run(folder, hparams)
-    model.fit(
-        dataset.train.x, dataset.train.y, batch_size=batch_size, epochs=epochs, callbacks=run.callbacks, verbose=0
-    )
+    run = Run(folder, hparams, logging=logging)
+    callbacks = run.callbacks(dataset)
+    model.fit(dataset.train.x, dataset.train.y, batch_size=batch_size, epochs=epochs, callbacks=callbacks, verbose=0)
     results = model.evaluate(dataset.test.x, dataset.test.y, verbose=0, return_dict=True)
     return run, model, dataset, results
 
 
-def test_a_finished_run_leaves_everything_in_its_folder_and_nothing_else(images, tmp_path):
-    run, model, dataset, results = small(images, tmp_path / "logs" / "fit", "classification")
+@pytest.mark.parametrize(
+    ("logging", "names"),
+    [
+        (None, EVERYTHING | {"sprite.png"}),
+        (LoggingOptions(level="scalars"), {"train", "validation", "test"}),
+        (LoggingOptions(level="nothing"), set()),
+    ],
+    ids=["everything", "scalars", "nothing"],
+)
+def test_a_finished_run_leaves_everything_in_its_folder_and_nothing_else(images, tmp_path, names_in, logging, names):
+    run, model, dataset, results = small(images, tmp_path / "logs" / "fit", "classification", logging=logging)
     run.finish(model, dataset, results)
     run.close()
-    names = {path.name for path in run.folder.iterdir()}
-    assert names == {
-        "config.json",
-        "history.json",
-        "report.json",
-        "state.npz",
-        "model.keras",
-        "train",
-        "validation",
-        "test",
-    }
+    assert names_in(run.folder) == RESULTS | names
+    assert names_in(tmp_path / "logs") == {"fit"}
     with np.load(run.folder / "state.npz", allow_pickle=False) as archive:
         for name, array in state.arrays(model).items():
             np.testing.assert_array_equal(archive[name], array)
@@ -176,12 +181,14 @@ def test_a_folder_may_be_given_as_text(tmp_path):
 
 
 def test_a_child_has_a_folder_and_callbacks_of_its_own(images, tmp_path):
-    run = Run(tmp_path / "fit", images, verbose=2, about={"recipe": "mine"})
+    logging, source = LoggingOptions(every=3), tmp_path / "mine.py"
+    run = Run(tmp_path / "fit", images, verbose=2, about={"recipe": "mine"}, logging=logging, source=source)
     child = run.child("fold_1")
     assert run.children == [child]
     assert child.folder == tmp_path / "fit" / "fold_1"
     assert (child.hparams, child.verbose, child.about) == (images, 2, {"recipe": "mine"})
-    assert not set(map(id, child.callbacks)) & set(map(id, run.callbacks))
+    assert (child.logging, child.source) == (logging, source)
+    assert not set(map(id, child.callbacks())) & set(map(id, run.callbacks()))
 
 
 def test_closing_writes_what_a_failed_training_left_unwritten(tmp_path):
@@ -195,14 +202,15 @@ def test_closing_writes_what_a_failed_training_left_unwritten(tmp_path):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse", jit_compile=False)
     with pytest.raises(RuntimeError, match="power cut"):
-        model.fit(np.ones((4, 1)), np.ones((4, 1)), epochs=5, callbacks=[*child.callbacks, Fail()], verbose=0)
+        model.fit(np.ones((4, 1)), np.ones((4, 1)), epochs=5, callbacks=[*child.callbacks(), Fail()], verbose=0)
     run.close()
     run.close()
     assert len(json.loads((child.folder / "history.json").read_text())["loss"]) == 3
-    assert child.logger.files == {}
+    train = read_scalars(child.folder / "train")
+    assert train["epoch_loss"][0] == train["step_loss"][0] == 3
 
 
-def test_a_model_that_cannot_be_saved_leaves_nothing_half_written(images, tmp_path, monkeypatch):
+def test_a_model_that_cannot_be_saved_leaves_nothing_half_written(images, tmp_path, monkeypatch, names_in, capsys):
     run, model, dataset, results = small(images, tmp_path / "fit", "classification")
 
     def save(self, path):
@@ -210,11 +218,38 @@ def test_a_model_that_cannot_be_saved_leaves_nothing_half_written(images, tmp_pa
         raise OSError("disk full")
 
     monkeypatch.setattr(keras.Model, "save", save)
-    with pytest.raises(OSError, match="disk full"):
-        run.finish(model, dataset, results)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
+    (tmp_path / "elsewhere").mkdir()
+    run.finish(model, dataset, results)
     run.close()
-    names = {path.name for path in run.folder.iterdir()}
-    assert names == {"config.json", "history.json", "state.npz", "train", "validation"}
+    assert run.results.lost == ["model.keras"]
+    assert names_in(run.folder) == EVERYTHING | {"sprite.png", "config.json", "history.json", "state.npz"}
+    (rescue,) = (tmp_path / "elsewhere").iterdir()
+    assert names_in(rescue) == {"report.json"}
+    assert json.loads((rescue / "report.json").read_text())["metrics"] == run.metrics
+    assert capsys.readouterr().err == f"cannot write to {run.folder}: disk full; what follows goes to {rescue}\n"
+
+
+def test_results_that_find_no_room_go_elsewhere_and_the_scores_stay(images, tmp_path, monkeypatch, names_in):
+    run, model, dataset, results = small(images, tmp_path / "fit", "classification")
+    save = keras.Model.save
+
+    def full(self, path):
+        if path.is_relative_to(run.folder):
+            raise OSError("disk full")
+        save(self, path)
+
+    monkeypatch.setattr(keras.Model, "save", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
+    (tmp_path / "elsewhere").mkdir()
+    run.finish(model, dataset, results)
+    run.picture("curve", Figure(figsize=(1, 1)))
+    run.close()
+    (rescue,) = (tmp_path / "elsewhere").iterdir()
+    assert names_in(rescue) == {"model.keras", "report.json", "curve.png"}
+    assert run.results.lost == []
+    loaded = keras.saving.load_model(rescue / "model.keras")
+    assert loaded.count_params() == model.count_params()
 
 
 def test_a_process_that_was_not_configured_is_told_so(tmp_path, monkeypatch):
@@ -273,7 +308,7 @@ def test_a_run_on_data_of_the_users_own_needs_no_dataset(tmp_path):
     model = keras.Sequential([keras.Input((4, 3)), keras.layers.Dense(3)])  # a sequence: nothing to score
     x = np.ones((8, 4, 3), np.float32)
     model.compile("sgd", "mse", jit_compile=False)
-    model.fit(x, x, verbose=0, callbacks=run.callbacks)
+    model.fit(x, x, verbose=0, callbacks=run.callbacks())
     run.finish(model, None, {"loss": 0.5})
     run.close()
     assert json.loads((tmp_path / "run" / "report.json").read_text())["metrics"] == {"loss": 0.5}
@@ -284,7 +319,7 @@ def test_a_run_on_data_of_the_users_own_needs_no_dataset(tmp_path):
 def test_a_loop_that_calls_the_epoch_hooks_alone_is_recorded_and_its_nan_is_seen(tmp_path):
     run = Run(tmp_path / "run", HParams())
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    hooks = keras.callbacks.CallbackList(run.callbacks, model=model)
+    hooks = keras.callbacks.CallbackList(run.callbacks(), model=model)
     hooks.on_train_begin()
     for epoch, loss in enumerate([1.0, float("nan")]):
         hooks.on_epoch_begin(epoch)
@@ -381,11 +416,11 @@ def train_briefly(run, epochs=3, examples=10, rate=0.1):
     x = np.linspace(-1, 1, examples, dtype=np.float32)[:, None]
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(rate), "mse", jit_compile=False)
-    model.fit(x, 2 * x + 1, batch_size=2, epochs=epochs, callbacks=run.callbacks, verbose=0)
+    model.fit(x, 2 * x + 1, batch_size=2, epochs=epochs, callbacks=run.callbacks(), verbose=0)
     run.finish(model, None, {"loss": 0.5})
 
 
-def test_a_run_of_children_alone_is_summarised_by_its_parent(tmp_path):
+def test_a_run_of_children_alone_is_summarised_by_its_parent(tmp_path, names_in):
     run = Run(tmp_path / "now" / "fit", HParams(seed=3), about={"recipe": "mine"})
     for name, epochs, examples in (("fold_1", 3, 10), ("fold_2", 2, 7)):
         train_briefly(run.child(name), epochs, examples)
@@ -404,7 +439,9 @@ def test_a_run_of_children_alone_is_summarised_by_its_parent(tmp_path):
     assert report["seconds_total"] > sum(map(sum, seconds))
     config = json.loads((run.folder / "config.json").read_text())
     assert (config["recipe"], config["hparams"]["seed"]) == ("mine", 3)
-    assert {path.name for path in run.folder.iterdir()} == {"config.json", "report.json", "fold_1", "fold_2", "test"}
+    assert names_in(run.folder) == {"config.json", "report.json", "fold_1", "fold_2", "test", "events"}
+    assert read_scalars(run.folder / "test") == {"final_f1_mean": (0, 0.5), "final_accuracy_mean": (0, 0.75)}
+    assert not any((run.folder / part).exists() for part in ("train", "validation"))
 
 
 @pytest.mark.parametrize("still", [0, 1])
@@ -442,7 +479,7 @@ def test_a_picture_is_a_file_in_the_folder_and_an_image_in_tensorboard(tmp_path)
     pixels = image.imread(path)
     assert pixels.shape == (100, 200, 4)
     assert np.ptp(pixels[..., 0]) == 1  # black on white
-    events = EventAccumulator(str(run.folder / "train")).Reload()  # visible before the run is closed
+    events = EventAccumulator(str(run.folder)).Reload()  # visible before the run is closed
     assert events.Tags()["images"] == ["curve"]
     (shown,) = events.Images("curve")
     assert (shown.step, shown.encoded_image_string) == (0, path.read_bytes())
@@ -455,6 +492,34 @@ def test_a_picture_after_training_stands_at_the_updates_made(tmp_path):
     for name in ("one", "other"):
         run.picture(name, Figure(figsize=(1, 1)))
     run.close()
-    events = EventAccumulator(str(run.folder / "train")).Reload()
+    events = EventAccumulator(str(run.folder)).Reload()
     assert {name: events.Images(name)[0].step for name in ("one", "other")} == {"one": 15, "other": 15}
-    assert "epoch_loss" in events.Tags()["scalars"]
+    assert "epoch_loss" in read_scalars(run.folder / "train")
+
+
+@pytest.mark.parametrize("level", ["everything", "scalars", "nothing"])
+def test_the_callbacks_record_and_log_unless_nothing_is_to_be_logged(tmp_path, level):
+    run = Run(tmp_path, HParams(), logging=LoggingOptions(level=level))
+    assert run.callbacks() == [run.recorder] + [run.logger] * (level != "nothing")
+    assert [id(callback) for callback in run.callbacks()] == [id(callback) for callback in run.callbacks()]
+
+
+def test_the_callbacks_are_told_what_is_trained_on(images, tmp_path):
+    with_data = small(images, tmp_path / "fit", "classification", epochs=1)[0]
+    with_data.close()
+    train = read_scalars(with_data.folder / "train")
+    assert {"probe_gradient_norm", "epoch_examples_per_second"} <= train.keys()
+    without = Run(tmp_path / "without", HParams())
+    train_briefly(without)
+    without.close()
+    train = read_scalars(without.folder / "train")
+    assert not {"probe_gradient_norm", "epoch_examples_per_second"} & train.keys()
+    assert {"step_loss", "update_to_weight"} <= train.keys()
+
+
+def test_a_diverged_run_has_no_pictures_of_a_ruined_model(images, tmp_path, names_in):
+    run, model, dataset, _ = small(images, tmp_path / "fit", "classification", rate=1e38)
+    with pytest.raises(TrainingDiverged):
+        run.finish(model, dataset, {"accuracy": 0.1, "loss": float("nan")})
+    run.close()
+    assert names_in(run.folder) == RESULTS | {"events", "train"}

@@ -1,7 +1,9 @@
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -76,3 +78,29 @@ def test_peak_memory_grows_with_an_allocation():
     held = bytearray(os.urandom(1)) * (int(before) + 300) * 2**20
     assert runtime.peak_memory_mib() - before > 200
     del held
+
+
+def resident_mib():
+    """As the kernel tells it in another file, which `top` reads too."""
+    return int(re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 2**10
+
+
+def test_memory_is_the_resident_size_now_and_falls_when_it_is_freed():
+    before = runtime.memory_mib()
+    assert before == pytest.approx(resident_mib(), rel=0.02)
+    held = bytearray(os.urandom(1)) * 300 * 2**20
+    assert runtime.memory_mib() - before == pytest.approx(300, abs=30)
+    del held
+    assert runtime.memory_mib() - before < 100
+    assert runtime.memory_mib() < runtime.peak_memory_mib() * 1.001
+
+
+@pytest.mark.parametrize("content", [None, "", "many pages"])
+def test_where_the_resident_size_is_not_told_the_peak_stands_in(content, monkeypatch):
+    def read_text(self, encoding):
+        if content is None:
+            raise FileNotFoundError
+        return content
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert runtime.memory_mib() == runtime.peak_memory_mib()

@@ -9,6 +9,7 @@ from sklearn import metrics
 
 from recipes.shared import scores
 from recipes.shared.data import Split
+from recipes.shared.errors import TrainingDiverged
 
 # Hand-worked confusion matrix, rows true, columns predicted: [[2, 1, 0], [0, 1, 1], [0, 0, 1]]
 LABELS = np.array([0, 0, 0, 1, 1, 2])
@@ -110,7 +111,9 @@ def test_a_model_is_scored_with_dropout_off(random, batch_size):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dropout(0.9), keras.layers.Dense(2)])
     x, y = random.normal(size=(20, 3)).astype(np.float32), random.integers(0, 2, 20).astype(np.int32)
     kernel, bias = model.get_weights()
-    result = scores.score(model, Split(x, y), ("no", "yes"), batch_size)
+    outputs = scores.outputs(model, Split(x, y), batch_size)
+    np.testing.assert_allclose(outputs, x @ kernel + bias, rtol=1e-5, atol=1e-6)
+    result = scores.score(Split(x, y), outputs, ("no", "yes"))
     assert result == pytest.approx(scores.classification(y, x @ kernel + bias))
 
 
@@ -119,7 +122,8 @@ def test_a_data_set_without_classes_gets_regression_scores(random):
     x, y = random.normal(size=(20, 3)).astype(np.float32), random.normal(size=(20, 1)).astype(np.float32)
     kernel, bias = model.get_weights()
     expected = scores.regression(y, x @ kernel + bias)
-    assert scores.score(model, Split(x, y), ()) == pytest.approx(expected, rel=1e-5)
+    split = Split(x, y)
+    assert scores.score(split, scores.outputs(model, split), ()) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("labels", [LABELS, LABELS[:, None], np.eye(3)[LABELS]], ids=["indices", "column", "one_hot"])
@@ -136,3 +140,42 @@ def test_accuracy_does_not_weigh_the_classes_as_recall_does():
     result = scores.classification(np.array([0] * 9 + [1]), np.float32([[1, 0]] * 10))
     assert result["accuracy"] == pytest.approx(0.9)
     assert result["recall"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("batch_size", [3, 1024])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_output_that_is_not_finite_is_a_divergence(batch_size, value):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Identity()])
+    x = np.ones((8, 1), np.float32)
+    x[5] = value
+    with pytest.raises(TrainingDiverged, match="the outputs of the model are not finite"):
+        scores.outputs(model, Split(x, x), batch_size)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [LABELS, LABELS[:, None], LABELS.astype(np.float32)[:, None], np.eye(3)[LABELS]],
+    ids=["indices", "column", "float_column", "one_hot"],
+)
+def test_labels_of_any_form_become_class_indices(labels):
+    indices = scores.class_indices(labels)
+    assert indices.dtype == np.int64
+    assert indices.tolist() == LABELS.tolist()
+
+
+def test_probabilities_are_the_softmax_of_the_logits(random):
+    logits = random.normal(size=(50, 4)).astype(np.float32) * 10
+    exponents = np.exp(logits.astype(np.float64))
+    result = scores.probabilities(logits)
+    np.testing.assert_allclose(result, exponents / exponents.sum(axis=1, keepdims=True), rtol=1e-12)
+    np.testing.assert_allclose(result.sum(axis=1), 1, rtol=1e-12)
+
+
+def test_one_logit_gives_the_probabilities_of_both_classes(random):
+    logits = random.normal(size=(50, 1)).astype(np.float32)
+    sigmoid = 1 / (1 + np.exp(-logits[:, 0].astype(np.float64)))
+    np.testing.assert_allclose(scores.probabilities(logits), np.stack([1 - sigmoid, sigmoid], axis=1), rtol=1e-12)
+
+
+def test_probabilities_of_huge_logits_are_0_and_1():
+    np.testing.assert_array_equal(scores.probabilities(np.float32([[1e4], [-1e4]])), [[0, 1], [1, 0]])

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from custom_loops import loop
 from recipes.shared import data
-from recipes.shared.step_losses import StepLosses
+from recipes.shared.step_losses import StepLosses, between
 
 EXAMPLES, BATCH, EPOCHS, RATE, SEED = 29, 4, 3, 0.05, 7  # 7 full batches and one of 1
 STEPS = 8
@@ -61,11 +61,12 @@ def by_loop(steps_per_execution=None, batch_size=BATCH, epochs=EPOCHS, rate=RATE
             value = loss(y, model(x, training=True))
         optimizer.apply(tape.gradient(value, model.trainable_variables), model.trainable_variables)
         metrics[0].update_state(value, sample_weight=tf.shape(x)[0])
+        return value
 
     driver = loop.Loop(
         model,
         train_step,
-        loop.make_test_step(model, loss, metrics),
+        loss,
         metrics,
         optimizer,
         steps_per_execution=steps_per_execution,
@@ -137,3 +138,26 @@ def test_losses_that_become_nan_at_once_are_nan_from_there_on(train, monkeypatch
 def test_the_epochs_that_so_many_steps_take(steps, epochs):
     assert StepLosses(EXAMPLES, BATCH).epochs(steps) == epochs
     assert StepLosses(32, BATCH).epochs(steps) == epochs
+
+
+@pytest.mark.parametrize("seen", [(4, 8), (3, 23), (22, 23), (0, 5)])
+def test_what_came_between_two_running_means_is_its_own_mean(seen):
+    before, after = seen
+    values = np.random.default_rng(1).exponential(size=after)
+    mean_before = values[:before].mean() if before else 0.0
+    assert between(mean_before, before, values.mean(), after) == pytest.approx(values[before:].mean(), rel=1e-12)
+
+
+def test_what_came_between_two_float32_means_carries_their_rounding_and_no_more():
+    values = np.random.default_rng(2).exponential(size=500)
+    means = np.float32(np.cumsum(values) / np.arange(1, 501)).tolist()
+    found = [between(means[n - 1], n, means[n], n + 1) for n in range(1, 500)]
+    bound = 2e-7 * np.max(means) * np.arange(2, 501)  # 1e-7 of the mean, times how often one goes into all
+    assert (np.abs(np.array(found) - values[1:]) < bound).all()
+
+
+@pytest.mark.parametrize(
+    ("means", "expected"), [((1.0, np.inf), np.inf), ((np.inf, np.inf), np.nan), ((1, np.nan), np.nan)]
+)
+def test_between_means_that_are_not_finite_nothing_is_known(means, expected):
+    np.testing.assert_equal(between(means[0], 4, means[1], 8), expected)
