@@ -13,6 +13,8 @@ from recipes.commands import boards, catalog, flags
 from recipes.commands.side import sigterm_exits
 from recipes.shared.errors import UsageError
 
+PATIENCE = 10  # seconds that TensorBoard gets to close
+
 
 @dataclass(frozen=True)
 class Options:
@@ -57,4 +59,8 @@ def main(args: list[str]) -> int:
             return 0  # the usual way to close a board; TensorBoard has got the signal too
         finally:
             process.terminate()
-            process.wait()
+            try:
+                process.wait(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:  # it raises SystemExit in its handler, which Python may have dropped
+                process.kill()
+                process.wait()
