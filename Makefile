@@ -1,6 +1,6 @@
 # `make compare` is the way in. Every target sets up what it needs; a second call costs nothing.
 .DEFAULT_GOAL := compare
-.PHONY: compare install test lint format parity speed logging-cost accuracy screenshots clean
+.PHONY: compare install test lint format parity speed logging-cost search-speed accuracy screenshots clean
 
 # The first interpreter that TensorFlow 2.21 has wheels for: another one can be named, as in `make PYTHON=python3.12`.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -38,12 +38,16 @@ speed: .venv/.installed
 logging-cost: .venv/.installed
 	$(BIN)/python -m tests.logging_cost $(or $(DATA),mnist)
 
+# Trials a minute of a search on either side and of KerasTuner's guide, and memory over 200 trials; 20 minutes.
+search-speed: .venv/.installed
+	$(BIN)/python -m tests.search_speed
+
 # Test accuracy of both sides of the convolutional network on MNIST: make accuracy DATA=path/to/mnist.npz
 accuracy: .venv/.installed
 	$(BIN)/python -m tests.accuracy $(or $(DATA),mnist)
 
 screenshots: .venv/.installed-test
-	$(BIN)/python -m pytest tests/test_screenshots.py tests/test_tensorboard.py -m browser --screenshots docs/images
+	$(BIN)/python -m pytest tests/test_screenshots.py tests/test_tensorboard.py tests/test_search_board.py -m browser --screenshots docs/images
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

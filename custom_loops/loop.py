@@ -83,6 +83,12 @@ class Loop:
             model.optimizer = optimizer
             optimizer.build(model.trainable_variables)  # before tracing: a graph cannot create variables twice
 
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """Weights and seed states of the model."""
+        variables: list[keras.Variable] = self.model.variables
+        return variables
+
     def train(
         self,
         dataset: Dataset,

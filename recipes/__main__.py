@@ -16,10 +16,11 @@ USAGE = """usage: recipes VERB ...
   compare FIT.py LOOP.py         the same for your own two files
   compare RUN_A RUN_B            hold two finished runs against each other
   diff NAME | FIT.py LOOP.py     show two files side by side
+  tune NAME [flags]              search its learning rate, batch size and more
   board [NAME] [--port N]        open TensorBoard on the runs
 
 `recipes VERB --help` and `recipes fit NAME --help` say more."""
-VERBS = ("list", "fit", "loop", "compare", "diff", "board")
+VERBS = ("list", "fit", "loop", "compare", "diff", "tune", "board")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -56,7 +57,13 @@ def script(path: str) -> NoReturn:
     side = catalog.side_of(file)
     pair = catalog.pairs().get(file.stem)
     ours = pair is not None and pair.side(side).path == file  # and not a copy of it somewhere else
-    sys.exit(main(["loop" if side == "custom_loop" else "fit", file.stem if ours else path, *sys.argv[1:]]))
+    name = file.stem if ours else path
+    if "--tune" in sys.argv[1:]:
+        flags = [flag for flag in sys.argv[1:] if flag != "--tune"]
+        sys.exit(main(["tune", name, "--side", side, *flags]))
+    if set(sys.argv[1:]) & {"--help", "-h"}:
+        print("With --tune, search hyper-parameters instead; --tune --help lists the flags of that.\n")
+    sys.exit(main(["loop" if side == "custom_loop" else "fit", name, *sys.argv[1:]]))
 
 
 def _run(verb: str, args: list[str]) -> int:
@@ -77,6 +84,10 @@ def _run(verb: str, args: list[str]) -> int:
         from recipes.commands import diff
 
         return diff.main(args)
+    if verb == "tune":
+        from recipes.commands import tune
+
+        return tune.main(args)
     if verb == "board":
         from recipes.commands import board
 

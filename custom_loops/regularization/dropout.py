@@ -28,7 +28,7 @@ import tensorflow as tf
 
 from custom_loops import loop
 from recipes.regularization.dropout import HParams, build_model, load_data, summarise
-from recipes.shared import losses
+from recipes.shared import losses, programs
 from recipes.shared.run import Run
 
 
@@ -73,6 +73,7 @@ def train(hparams: HParams, run: Run) -> None:
             steps_per_execution=hparams.steps_per_execution,
             jit_compile=hparams.jit_compile,
         )
+        driver = programs.reuse(driver, values)  # in a search; else it stays as it is
         driver.train(
             dataset,
             batch_size=hparams.batch_size,
@@ -86,6 +87,6 @@ def train(hparams: HParams, run: Run) -> None:
             driver.evaluate(split, batch_size=hparams.batch_size)
             for split in (dataset.train, dataset.validation, dataset.test)
         )
-        child.finish(model, dataset, test)
+        child.finish(driver.model, dataset, test)
         summary |= summarise(name, training["loss"], validation["loss"], test["loss"])
     run.summarise(summary)

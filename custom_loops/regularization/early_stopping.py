@@ -28,7 +28,7 @@ import tensorflow as tf
 
 from custom_loops import loop
 from recipes.regularization.early_stopping import HParams, build_model, load_data
-from recipes.shared import losses
+from recipes.shared import losses, programs
 from recipes.shared.run import Run
 
 
@@ -70,6 +70,8 @@ def train(hparams: HParams, run: Run) -> None:
         steps_per_execution=hparams.steps_per_execution,
         jit_compile=hparams.jit_compile,
     )
+    driver = programs.reuse(driver, hparams)  # in a search; else it stays as it is
+    model, optimizer = driver.model, driver.model.optimizer
     epochs = driver.epochs(
         dataset,
         batch_size=hparams.batch_size,

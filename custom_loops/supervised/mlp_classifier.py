@@ -22,7 +22,7 @@ import keras
 import tensorflow as tf
 
 from custom_loops import loop
-from recipes.shared import losses
+from recipes.shared import losses, programs
 from recipes.shared.run import Run
 from recipes.supervised.mlp_classifier import HParams, build_model, load_data
 
@@ -66,6 +66,7 @@ def train(hparams: HParams, run: Run) -> None:
         jit_compile=hparams.jit_compile,
         one_program=True,
     )
+    driver = programs.reuse(driver, hparams)  # in a search; else it stays as it is
     driver.train(
         dataset,
         batch_size=hparams.batch_size,
@@ -74,4 +75,4 @@ def train(hparams: HParams, run: Run) -> None:
         callbacks=run.callbacks(dataset),
         verbose=run.verbose,
     )
-    run.finish(model, dataset, driver.evaluate(dataset.test, batch_size=hparams.batch_size))
+    run.finish(driver.model, dataset, driver.evaluate(dataset.test, batch_size=hparams.batch_size))

@@ -25,7 +25,7 @@ import keras
 import tensorflow as tf
 
 from custom_loops import loop
-from recipes.shared import losses
+from recipes.shared import losses, programs
 from recipes.shared.run import Run
 from recipes.supervised.softmax_classifier import HParams, build_model, load_data
 
@@ -68,6 +68,7 @@ def train(hparams: HParams, run: Run) -> None:
         steps_per_execution=hparams.steps_per_execution,
         jit_compile=hparams.jit_compile,
     )
+    driver = programs.reuse(driver, hparams)  # in a search; else it stays as it is
     driver.train(
         dataset,
         batch_size=hparams.batch_size,
@@ -76,4 +77,4 @@ def train(hparams: HParams, run: Run) -> None:
         callbacks=run.callbacks(dataset),
         verbose=run.verbose,
     )
-    run.finish(model, dataset, driver.evaluate(dataset.test, batch_size=hparams.batch_size))
+    run.finish(driver.model, dataset, driver.evaluate(dataset.test, batch_size=hparams.batch_size))

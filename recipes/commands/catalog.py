@@ -94,6 +94,18 @@ class Source:
         return 0.0
 
     @property
+    def metrics(self) -> list[str]:
+        """The names of what is measured every epoch: the loss, and each Keras metric that the file names."""
+        names = [
+            ast.literal_eval(keyword.value)
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("keras.metrics.")
+            for keyword in node.keywords
+            if keyword.arg == "name" and isinstance(keyword.value, ast.Constant)
+        ]
+        return list(dict.fromkeys(["loss", *names]))
+
+    @property
     def lines_of_code(self) -> int:
         """How many lines hold code: not blank, not a comment, not a docstring."""
         with self.path.open("rb") as file:
@@ -131,9 +143,13 @@ class Source:
                         unused |= inherited_unused
                 for item in node.body:
                     if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value is not None:
-                        name, default = item.target.id, self._literal(item.value, f"HParams.{item.target.id}")
-                        if ast.unparse(item.annotation).startswith("ClassVar"):
-                            unused |= default if name == "unused" else {}
+                        name = item.target.id
+                        constant = ast.unparse(item.annotation).startswith("ClassVar")
+                        if constant and name != "unused":
+                            continue
+                        default = self._literal(item.value, f"HParams.{name}")
+                        if constant:
+                            unused |= default
                             continue
                         comment = lines[(item.end_lineno or item.lineno) - 1][item.end_col_offset or 0 :].strip(" #")
                         if not comment and name in fields:

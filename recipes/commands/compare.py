@@ -105,6 +105,7 @@ def main(args: list[str]) -> int:
             if options.log == "everything":
                 with contextlib.suppress(OSError):  # a full disk: the verdict goes to the screen
                     boards.write_verdict(folder, report.as_markdown(results[-1]))
+            if options.log != "nothing":
                 boards.refresh(options.logs)
             report.show(results[-1])
     finally:  # what the first pairs gave is not lost when a later one stops

@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import json
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
@@ -40,12 +42,18 @@ def parse_options(options: type[Options], args: list[str], prog: str, descriptio
         return tyro.cli(options, args=args, prog=prog, description=description)
 
 
-def parse_hparams(source: Source, options: type[Options], args: list[str], prog: str) -> tuple[dict[str, Any], Options]:
+def parse_hparams(
+    source: Source, options: type[Options], args: list[str], prog: str, description: str = ""
+) -> tuple[dict[str, Any], Options]:
     """Return the hyper-parameters of `source` by name, checked, and the dataclass `options`, from one list of flags.
+
+    `description` is what `--help` says first, the file's docstring if not given.
 
     Raises:
         UsageError: as `parse_options`, or a flag that the recipe has no use for, or a value that no run can use.
     """
+    if "hparams" in {field.name for field in dataclasses.fields(options)}:  # type: ignore[arg-type]
+        args = _from_file(source, args) + args
     for name, reason in source.unused.items():
         given = {arg.partition("=")[0].replace("_", "-") for arg in args} & {_flag(name), f"--no-{_flag(name)[2:]}"}
         if given:
@@ -57,10 +65,16 @@ def parse_hparams(source: Source, options: type[Options], args: list[str], prog:
     ]
     own = dataclasses.fields(options)  # type: ignore[arg-type]
     both = dataclasses.make_dataclass("Flags", [*hparams, *((field.name, field.type, field) for field in own)])
-    flags: Any = parse_options(both, args, prog, source.docstring)
+    flags: Any = parse_options(both, args, prog, description or source.docstring)
     values = {name: getattr(flags, name) for name, *_ in hparams}
     _check(source, values)
     return values, options(**{field.name: getattr(flags, field.name) for field in own})
+
+
+def given(args: list[str]) -> set[str]:
+    """Return the names of the flags in `args`, as fields are named."""
+    names = {arg.partition("=")[0].removeprefix("--").replace("-", "_") for arg in args if arg.startswith("--")}
+    return names | {name.removeprefix("no_") for name in names}
 
 
 def without_unused(source: Source, args: list[str]) -> list[str]:
@@ -74,6 +88,39 @@ def without_unused(source: Source, args: list[str]) -> list[str]:
         if not dropping:
             kept.append(arg)
     return kept
+
+
+def _from_file(source: Source, args: list[str]) -> list[str]:
+    """Return the hyper-parameters in the file that `--hparams` names as flags; what stands after them goes before.
+
+    Raises:
+        UsageError: the file cannot be used, or is of another recipe.
+    """
+    path = _given(args, "--hparams")
+    if not path:
+        return []
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        values = content["hparams"].items()
+        if "space" in content or not values:  # search.json beside best.json has what the search began with
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(f"--hparams {path} is no best.json of a search, nor the config.json of a run") from None
+    recipe = content.get("recipe", source.path.stem)
+    if recipe != source.path.stem:
+        raise UsageError(f"--hparams {path} is of {recipe}, and this is {source.path.stem}")
+    unknown = [name for name, _ in values if name not in source.fields or name in source.unused]
+    if unknown:
+        raise UsageError(f"--hparams {path} has {unknown[0]}, which {source.path.stem} does not know")
+    tokens = []
+    for name, value in values:
+        if isinstance(value, bool):
+            tokens.append(_flag(name) if value else f"--no-{_flag(name)[2:]}")
+        elif isinstance(value, list):
+            tokens += [_flag(name), *map(str, value)]
+        elif value is not None or source.fields[name].default is not None:  # else it is left out
+            tokens.append(f"{_flag(name)}={value}")
+    return tokens
 
 
 def _check(source: Source, values: dict[str, Any]) -> None:
@@ -121,6 +168,6 @@ def _explain(event: tyro_errors.ParseErrorEvent, args: list[str], known: set[str
 
 def _given(args: list[str], flag: str) -> str:
     """Return the value that `args` give `flag`, as --flag value or --flag=value; the last one counts."""
-    values = [after for arg, after in zip(args, [*args[1:], ""], strict=True) if arg.replace("_", "-") == flag]
+    values = [after for arg, after in zip(args, [*args, ""][1:], strict=True) if arg.replace("_", "-") == flag]
     values += [arg.partition("=")[2] for arg in args if arg.partition("=")[0].replace("_", "-") == flag and "=" in arg]
     return values[-1] if values else ""

@@ -18,7 +18,7 @@ import tyro
 from recipes.commands import boards, catalog, flags
 from recipes.commands.parity import finished_files
 from recipes.shared import interruption
-from recipes.shared.errors import TrainingDiverged, UsageError
+from recipes.shared.errors import NoRoom, TrainingDiverged, UsageError
 from recipes.shared.hparams import HParams
 from recipes.shared.logging_options import Level, LoggingOptions
 
@@ -29,6 +29,10 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 class Options:
     """The flags of `fit` and `loop` that are not hyper-parameters."""
 
+    hparams: Annotated[
+        Path | None,
+        tyro.conf.arg(help="take them from a search's best.json or a run's config.json; a flag given as well wins"),
+    ] = None
     logs: Annotated[Path, tyro.conf.arg(help="the folder that gets the run")] = Path("logs")
     run: Annotated[str | None, tyro.conf.arg(help="the run's name; date, time and process if not given")] = None
     log: Annotated[
@@ -98,7 +102,7 @@ def main(verb: str, args: list[str]) -> int:
     try:
         metrics = train(Job(str(source.path), str(folder), hparams, about, verbose, options.logging))
     finally:
-        if options.log == "everything" and folder.exists():
+        if options.log != "nothing" and folder.exists():
             boards.refresh(options.logs)
     children = any(path.parent != folder for path in finished_files(folder, "report.json"))
     # the numbers that sum children up say themselves what they are of
@@ -133,9 +137,14 @@ def run_folder(logs: Path, name: str, run: str | None) -> Path:
         UsageError: `logs` cannot be written to, or `run` is no plain name.
     """
     require_writable(logs, "--logs")
+    require_plain(run)
+    return logs / name / (run or time.strftime("%Y-%m-%d_%H-%M-%S") + f"_{os.getpid()}")
+
+
+def require_plain(run: str | None) -> None:
+    """Raise a UsageError unless `run` can be the name of a folder, or is not given."""
     if run is not None and (Path(run).name != run or run in ("", "..")):
         raise UsageError(f"--run is {run!r}; it must be a plain name, without slashes")
-    return logs / name / (run or time.strftime("%Y-%m-%d_%H-%M-%S") + f"_{os.getpid()}")
 
 
 def require_writable(folder: Path, flag: str) -> None:
@@ -186,15 +195,13 @@ def train(job: Job) -> dict[str, float]:
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
-        raise UsageError(
-            f"cannot write to {job.folder}: {error.strerror}; make room or choose another --logs"
-        ) from error
+        raise NoRoom(f"cannot write to {job.folder}: {error.strerror}; make room or choose another --logs") from error
     finally:
         run.close()
     lost = [name for each in (run, *run.children) for name in each.results.lost]
     if lost:
         gave = ", ".join(f"{name} {value:.4g}" for name, value in run.metrics.items())
-        raise UsageError(
+        raise NoRoom(
             f"no room for {', '.join(lost)}: make room or choose another --logs, and train again; it gave {gave}"
         )
     if not run.metrics:

@@ -28,6 +28,7 @@ import keras
 
 from recipes.shared import data, hparams
 from recipes.shared.run import Run
+from recipes.shared.search_space import LogRange, SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class HParams(hparams.HParams):
         "steps_per_execution": "an epoch is a single step",
         "jit_compile": "its step is too small to gain from a compiler",
     }
+    search_space: ClassVar[SearchSpace] = {"learning_rate": LogRange(1e-3, 1.0)}
 
     data: str = "make_regression"
     learning_rate: float = 0.1  # step size; the error shrinks by 1 - 2 * 0.1 a step where the input is standardised

@@ -23,17 +23,24 @@ if __name__ == "__main__":  # before the imports below, so that --help does not 
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import keras
 
 from recipes.shared import data, hparams
 from recipes.shared.range_test import RangeTest
 from recipes.shared.run import Run
+from recipes.shared.search_space import Choices, LogRange, SearchSpace
 from recipes.shared.step_losses import StepLosses
 
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
+    search_space: ClassVar[SearchSpace] = {
+        "multiple": LogRange(0.1, 10.0),
+        "batch_size": Choices(16, 32, 64, 128),
+    }
+
     data: str = "digits"
     learning_rate: float = 1e-4  # of the first step of the range test
     highest_learning_rate: float = 100.0  # of its last step; high enough to see the loss diverge

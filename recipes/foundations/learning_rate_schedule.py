@@ -26,16 +26,22 @@ if __name__ == "__main__":  # before the imports below, so that --help does not 
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import keras
 
 from recipes.shared import data, hparams, schedules
 from recipes.shared.run import Run
+from recipes.shared.search_space import LogRange, Range, SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
+    search_space: ClassVar[SearchSpace] = hparams.HParams.search_space | {
+        "learning_rate": LogRange(1e-2, 2.0),
+        "warm_up": Range(0.0, 0.5),
+    }
+
     data: str = "digits"
     learning_rate: float = 0.5  # the highest rate, where the warm-up ends
     schedule: Literal["cosine", "exponential", "step"] = "cosine"  # how the rate falls after the warm-up

@@ -20,15 +20,22 @@ if __name__ == "__main__":  # before the imports below, so that --help does not 
     script(__file__)
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import keras
 
 from recipes.shared import data, hparams
 from recipes.shared.run import Run
+from recipes.shared.search_space import LogRange, Range, SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
+    search_space: ClassVar[SearchSpace] = hparams.HParams.search_space | {
+        "learning_rate": LogRange(1e-3, 1.0),
+        "momentum": Range(0.0, 0.99),
+    }
+
     data: str = "diabetes"
     learning_rate: float = 0.1  # a: step size along the moving average
     momentum: float = 0.9  # g: share of the old average in the new one

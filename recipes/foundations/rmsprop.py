@@ -21,15 +21,19 @@ if __name__ == "__main__":  # before the imports below, so that --help does not 
     script(__file__)
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import keras
 
 from recipes.shared import data, hparams
 from recipes.shared.run import Run
+from recipes.shared.search_space import Range, SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
+    search_space: ClassVar[SearchSpace] = hparams.HParams.search_space | {"rho": Range(0.5, 0.99)}
+
     data: str = "digits"
     learning_rate: float = 0.01  # a: about how far every weight moves in a step, whatever the size of its gradient
     rho: float = 0.9  # share of the old mean in the new one

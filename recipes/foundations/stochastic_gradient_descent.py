@@ -22,15 +22,22 @@ if __name__ == "__main__":  # before the imports below, so that --help does not 
     script(__file__)
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import keras
 
 from recipes.shared import data, gradients, hparams, schedules
 from recipes.shared.run import Run
+from recipes.shared.search_space import Choices, LogRange, SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
+    search_space: ClassVar[SearchSpace] = {
+        "learning_rate": LogRange(1e-3, 0.3),
+        "batch_size": Choices(4, 8, 16, 32),
+    }
+
     data: str = "make_regression"
     batch_size: int = 16  # examples in one update of the second training; the first one takes single examples
     learning_rate: float = 0.1  # step size at the start

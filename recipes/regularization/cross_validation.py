@@ -21,16 +21,21 @@ if __name__ == "__main__":  # before the imports below, so that --help does not 
     script(__file__)
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import keras
 import numpy as np
 
 from recipes.shared import data, hparams
 from recipes.shared.run import Run
+from recipes.shared.search_space import Range, SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
+    unused: ClassVar[dict[str, str]] = {"train_on_validation": "every fold is held out in turn"}
+    search_space: ClassVar[SearchSpace] = hparams.HParams.search_space | {"dropout": Range(0.0, 0.5)}
+
     data: str = "breast_cancer"
     folds: int = 5  # k: parts that the examples are divided into
     hidden_units: int = 16  # width of the hidden layer

@@ -21,15 +21,22 @@ if __name__ == "__main__":  # before the imports below, so that --help does not 
     script(__file__)
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import keras
 
-from recipes.shared import data, hparams
+from recipes.shared import data, hparams, programs
 from recipes.shared.run import Run
+from recipes.shared.search_space import LogRange, Range, SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
+    search_space: ClassVar[SearchSpace] = hparams.HParams.search_space | {
+        "learning_rate": LogRange(1e-4, 1e-2),
+        "dropout": Range(0.0, 0.8),
+    }
+
     data: str = "diabetes"
     dropout: float = 0.5  # share of the hidden units that each step drops
     hidden_units: int = 128  # width of each of the two hidden layers
@@ -91,6 +98,7 @@ def train(hparams: HParams, run: Run) -> None:
             steps_per_execution=hparams.steps_per_execution or 1,
             jit_compile=hparams.jit_compile,
         )
+        model = programs.reuse(model, values)  # in a search; else it stays as it is
         order = data.EpochOrder(dataset.train, hparams.seed)
         model.fit(
             order.batches(hparams.batch_size),

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import keras
 
-from recipes.shared import data, hparams
+from recipes.shared import data, hparams, programs
 from recipes.shared.run import Run
 
 
@@ -77,6 +77,7 @@ def train(hparams: HParams, run: Run) -> None:
         steps_per_execution=hparams.steps_per_execution or 1,
         jit_compile=hparams.jit_compile,
     )
+    model = programs.reuse(model, hparams)  # in a search; else it stays as it is
     stop = keras.callbacks.EarlyStopping("val_loss", patience=hparams.patience, restore_best_weights=True)
     slow_down = keras.callbacks.ReduceLROnPlateau(
         "val_loss", patience=hparams.rate_patience, factor=hparams.factor, min_delta=0.0

@@ -22,15 +22,24 @@ if __name__ == "__main__":  # before the imports below, so that --help does not 
     script(__file__)
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import keras
 
 from recipes.shared import data, hparams, schedules
 from recipes.shared.run import Run
+from recipes.shared.search_space import LogRange, SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
+    search_space: ClassVar[SearchSpace] = hparams.HParams.search_space | {
+        "learning_rate": LogRange(1e-3, 0.1),
+        "l1": LogRange(0.1, 100.0),
+        "l2": LogRange(1e-3, 10.0),
+    }
+    objective: ClassVar[str] = "val_mse"  # the loss holds the penalty, and would be lowest without any
+
     data: str = "diabetes"
     l1: float = 20.0  # weight of sum |w| in the loss
     l2: float = 0.05  # weight of sum w^2 in the loss

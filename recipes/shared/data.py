@@ -58,7 +58,8 @@ def load(hparams: HParams, task: sources.Task) -> Dataset:
     """Return the data that `hparams` names, split and preprocessed.
 
     80 % training and 20 % test, stratified for classes (a source with a test part of its own keeps it), then 20 % of
-    the training part for validation. Preprocessing is fitted on what is left for training.
+    the training part for validation. Preprocessing is fitted on what is left for training. With `train_on_validation`
+    nothing is taken away from the training part.
 
     Raises:
         UsageError: the data cannot be used, does not fit `task`, or is smaller than one batch.
@@ -72,6 +73,8 @@ def load(hparams: HParams, task: sources.Task) -> Dataset:
     else:
         test = raw.test_features, raw.test_targets
     train_rows, validation_rows = _split(rows, stratify, hparams.data)
+    if hparams.train_on_validation:
+        train_rows = rows
     return _prepare(hparams, raw, classes, train_rows, validation_rows, test=test)
 
 

@@ -7,3 +7,7 @@ class UsageError(Exception):
 
 class TrainingDiverged(Exception):
     """The loss stopped being a finite number. The command exits with 1; the run's logs stay."""
+
+
+class NoRoom(UsageError):
+    """What a run gave could not be written where it belongs: a full disk, or one that cannot be written to."""

@@ -24,6 +24,11 @@ def write_json(path: Path, content: Any) -> None:
     replace_file(path, _json_writer(content))
 
 
+def as_written(content: Any) -> Any:
+    """Return what reading gives after `write_json`: lists for tuples, None for numbers that are not finite."""
+    return json.loads(json.dumps(_finite(content)))
+
+
 class ResultFolder:
     """A folder that results go to and, once it cannot be written to, another: no result is lost to a full disk.
 

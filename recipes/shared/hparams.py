@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from recipes.shared.errors import UsageError
+from recipes.shared.search_space import Choices, LogRange, SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,13 @@ class HParams:
     # What the recipe has no use for: {field: reason}. The command then refuses the flag and gives the reason.
     unused: ClassVar[dict[str, str]] = {}
 
+    # What `recipes tune` searches. A recipe may narrow it and add to it: `hparams.HParams.search_space | {...}`.
+    search_space: ClassVar[SearchSpace] = {
+        "learning_rate": LogRange(1e-4, 1e-1),
+        "batch_size": Choices(16, 32, 64, 128),
+    }
+    objective: ClassVar[str] = "val_loss"  # what decides, at its best epoch
+
     data: str = "digits"  # an embedded set, a keras.datasets name, or the path of an .npz, .csv or .tsv file
     target: str | None = None  # the column of a .csv or .tsv file to predict; its last column if not given
     header: bool = True  # whether the first line of a .csv or .tsv file names the columns
@@ -27,6 +35,7 @@ class HParams:
     batch_size: int = 32  # examples in one update
     epochs: int = 10  # passes over the training data
     seed: int = 0  # of the initial weights, the order of the examples, and dropout
+    train_on_validation: bool = False  # train on the validation part too; what is measured on it then says nothing
     steps_per_execution: int | None = None  # batches in one call; if not given, fit takes 1, the loop a whole epoch
     jit_compile: bool = True  # compile with XLA
 

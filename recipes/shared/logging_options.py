@@ -13,8 +13,8 @@ class LoggingOptions:
     """What TensorBoard gets.
 
     Args:
-        level: `scalars` are losses, rates, metrics and speed; `everything` adds histograms, gradients, graphs,
-            pictures, text, hyper-parameters and embeddings; with `nothing` no event file is written.
+        level: `scalars` are losses, rates, metrics, speed and hyper-parameters; `everything` adds histograms,
+            gradients, graphs, pictures, text and embeddings; with `nothing` no event file is written.
         every: with `everything`, measure gradients and updates every so many steps, not only at the end of epochs.
         profile: record a profile of a few steps.
 

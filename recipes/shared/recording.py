@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from recipes.shared import interruption, runtime, state
-from recipes.shared.errors import TrainingDiverged, UsageError
+from recipes.shared.errors import NoRoom, TrainingDiverged
 from recipes.shared.files import ResultFolder, write_json
 from recipes.shared.hparams import HParams
 
@@ -67,13 +67,13 @@ class Recorder(keras.callbacks.Callback):
         """Make the folder and write `config.json`.
 
         Raises:
-            UsageError: it cannot be written to.
+            NoRoom: it cannot be written to.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / "config.json", self.config())
         except OSError as error:
-            raise UsageError(f"cannot write to {self.folder} ({error.strerror}); choose another --logs") from error
+            raise NoRoom(f"cannot write to {self.folder} ({error.strerror}); choose another --logs") from error
 
     def config(self) -> dict[str, Any]:
         """Return what `config.json` says."""

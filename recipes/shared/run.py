@@ -54,6 +54,7 @@ class Run:
         self.metrics: dict[str, float] = {}
         self.validation_metrics: dict[str, float] = {}
         self.began = time.perf_counter()
+        self.training_examples = 0
         self.recorder = Recorder(self.folder, hparams, self.about)
         self.results = self.recorder.results
         self.logger = TensorBoardLogger(self.folder, hparams, self.logging, self.about, source)
@@ -65,6 +66,7 @@ class Run:
             dataset: what is trained on; without it TensorBoard gets no gradients.
         """
         self.logger.dataset = dataset
+        self.training_examples = len(dataset.train) if dataset is not None else 0
         return [self.recorder] if self.logging.level == "nothing" else [self.recorder, self.logger]
 
     @property
@@ -154,7 +156,8 @@ class Run:
 
     def _report(self) -> dict[str, Any]:
         """Return what `report.json` says; for children together, their sums, and the mean of their steady epochs."""
-        recorders = [child.recorder for child in self.children] or [self.recorder]
+        runs = self.children or [self]
+        recorders = [run.recorder for run in runs]
         first_epochs = [recorder.epoch_seconds[0] for recorder in recorders if recorder.epoch_seconds]
         steady_epochs = [np.median(recorder.epoch_seconds[1:]) for recorder in recorders if recorder.epoch_seconds[1:]]
         return {
@@ -168,5 +171,6 @@ class Run:
             "steps_per_execution": recorders[0].steps_per_execution,
             "jit_compile": recorders[0].jit_compile,
             "updates": sum(recorder.updates for recorder in recorders),
+            "examples_seen": sum(run.training_examples * len(run.recorder.epoch_seconds) for run in runs),
             "weights_moved": all(recorder.weights_moved() for recorder in recorders),
         }

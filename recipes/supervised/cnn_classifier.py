@@ -21,16 +21,20 @@ if __name__ == "__main__":  # before the imports below, so that --help does not 
     script(__file__)
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import keras
 
-from recipes.shared import data, hparams
+from recipes.shared import data, hparams, programs
 from recipes.shared.errors import UsageError
 from recipes.shared.run import Run
+from recipes.shared.search_space import Range, SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
+    search_space: ClassVar[SearchSpace] = hparams.HParams.search_space | {"dropout": Range(0.0, 0.7)}
+
     data: str = "digits"
     filters: int = 32  # of the first convolution; the second has twice as many
     hidden_units: int = 128  # width of the layer after the convolutions
@@ -90,6 +94,7 @@ def train(hparams: HParams, run: Run) -> None:
         steps_per_execution=hparams.steps_per_execution or 1,
         jit_compile=hparams.jit_compile,
     )
+    model = programs.reuse(model, hparams)  # in a search; else it stays as it is
     order = data.EpochOrder(dataset.train, hparams.seed)
     model.fit(
         order.batches(hparams.batch_size),

@@ -21,15 +21,23 @@ if __name__ == "__main__":  # before the imports below, so that --help does not 
     script(__file__)
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import keras
 
 from recipes.shared import data, hparams, schedules
 from recipes.shared.run import Run
+from recipes.shared.search_space import Choices, LogRange, Range, SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
+    search_space: ClassVar[SearchSpace] = {
+        "learning_rate": LogRange(1e-3, 0.1),
+        "batch_size": Choices(16, 32, 47, 94),
+        "momentum": Range(0.8, 0.99),
+    }
+
     data: str = "diabetes"
     learning_rate: float = 0.01  # step size at the start
     momentum: float = 0.98  # share of the last step that is kept in the next

@@ -21,15 +21,23 @@ if __name__ == "__main__":  # before the imports below, so that --help does not 
     script(__file__)
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import keras
 
 from recipes.shared import data, hparams, schedules
 from recipes.shared.run import Run
+from recipes.shared.search_space import LogRange, SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
+    search_space: ClassVar[SearchSpace] = hparams.HParams.search_space | {
+        "learning_rate": LogRange(1e-2, 1.0),
+        "C": LogRange(0.01, 100.0),
+    }
+    objective: ClassVar[str] = "val_accuracy"  # the loss holds the penalty, and C weighs it
+
     data: str = "breast_cancer"
     C: float = 1.0  # cost of a margin violation, as in scikit-learn: a larger C penalises the weights less
     learning_rate: float = 0.3  # step size at the start

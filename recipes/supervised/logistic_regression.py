@@ -21,6 +21,7 @@ if __name__ == "__main__":  # before the imports below, so that --help does not 
     script(__file__)
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -28,10 +29,18 @@ import numpy as np
 from recipes.shared import data, hparams, schedules
 from recipes.shared.errors import UsageError
 from recipes.shared.run import Run
+from recipes.shared.search_space import Choices, LogRange, SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
+    search_space: ClassVar[SearchSpace] = {
+        "learning_rate": LogRange(1e-2, 1.0),
+        "batch_size": Choices(32, 91, 182, 364),
+        "C": LogRange(0.01, 100.0),
+    }
+    objective: ClassVar[str] = "val_accuracy"  # the loss holds the penalty, and C weighs it
+
     data: str = "breast_cancer"
     C: float = 1.0  # inverse of the penalty's strength, as in scikit-learn: a larger C penalises the weights less
     learning_rate: float = 0.3  # step size at the start

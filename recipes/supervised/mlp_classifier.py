@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import keras
 
-from recipes.shared import data, hparams
+from recipes.shared import data, hparams, programs
 from recipes.shared.run import Run
 
 
@@ -64,6 +64,7 @@ def train(hparams: HParams, run: Run) -> None:
         steps_per_execution=hparams.steps_per_execution or 1,
         jit_compile=hparams.jit_compile,
     )
+    model = programs.reuse(model, hparams)  # in a search; else it stays as it is
     order = data.EpochOrder(dataset.train, hparams.seed)
     model.fit(
         order.batches(hparams.batch_size),

@@ -20,15 +20,19 @@ if __name__ == "__main__":  # before the imports below, so that --help does not 
     script(__file__)
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import keras
 
-from recipes.shared import data, hparams
+from recipes.shared import data, hparams, programs
 from recipes.shared.run import Run
+from recipes.shared.search_space import LogRange, SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
+    search_space: ClassVar[SearchSpace] = hparams.HParams.search_space | {"learning_rate": LogRange(1e-3, 1.0)}
+
     data: str = "digits"
     hidden_units: int = 10  # width of the hidden layer
     learning_rate: float = 0.01  # step size of plain gradient descent
@@ -68,6 +72,7 @@ def train(hparams: HParams, run: Run) -> None:
         steps_per_execution=hparams.steps_per_execution or 1,
         jit_compile=hparams.jit_compile,
     )
+    model = programs.reuse(model, hparams)  # in a search; else it stays as it is
     order = data.EpochOrder(dataset.train, hparams.seed)
     model.fit(
         order.batches(hparams.batch_size),

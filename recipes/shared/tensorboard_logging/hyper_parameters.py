@@ -56,15 +56,32 @@ def configuration(runs: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -
             domains[name] = _union(domains.get(name), _mapping(config, "domains").get(name, "text"))
         metrics.update({("test", f"final_{name}"): 1 for name in _mapping(report, "metrics")})
         metrics.update({("validation", f"final_{name}"): 1 for name in _mapping(report, "validation_metrics")})
+        for name in _mapping(report, "best"):  # of the trials of a search
+            part = "validation" if name.startswith("val_") else "train"
+            metrics[part, f"best_{name.removeprefix('val_')}"] += 1
     metrics = metrics or Counter({("validation", "epoch_loss"): 1})
-    # TensorBoard ticks the first five of either, and leaves out of its plots the sessions that lack one of them.
-    ordered = sorted(metrics, key=lambda metric: (-metrics[metric], metric[1] != "final_loss", metric))
+    # TensorBoard ticks the first five of either, and leaves out of its plots the sessions that lack one of them: so
+    # what few runs have comes last. In a search what it compares comes first, and the test part, by which nothing may
+    # be chosen, after the validation part.
+    most = max(metrics.values())
+    searches = any(tag.startswith("best_") and 2 * count >= most for (_, tag), count in metrics.items())
+    ordered = sorted(
+        metrics,
+        key=lambda each: (
+            2 * metrics[each] < most,
+            not each[1].startswith("best_"),
+            searches and each[0] == "test",
+            -metrics[each],
+            each[1] != "final_loss",
+            each,
+        ),
+    )
     experiment = api_pb2.Experiment(
         hparam_infos=[_info(name, values, domains[name]) for name, values in sorted(hparams.items())],
         metric_infos=[
             api_pb2.MetricInfo(
                 name=api_pb2.MetricName(group=part, tag=tag),
-                display_name=f"{part} {tag.removeprefix('final_').removeprefix('epoch_')}",
+                display_name=f"{part} {tag.removeprefix('final_').removeprefix('epoch_').replace('_', ' ')}",
             )
             for part, tag in ordered
         ],

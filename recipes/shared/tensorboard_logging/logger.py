@@ -80,8 +80,9 @@ class TensorBoardLogger(keras.callbacks.Callback):
         optimizer = getattr(self.model, "optimizer", None)
         self.updates = int(optimizer.iterations) if optimizer is not None else 0
         self._learning_rates = LearningRates(self.model, params, self.hparams)
-        if self._everything:
+        if self.options.level != "nothing":
             self._begin_session(self.model)
+        if self._everything:
             self._write_graphs(params.get("train_step"))
             loss = params.get("loss") or getattr(self.model, "loss", None)  # a loop says it; fit's model was compiled
             if self.dataset is not None and not isinstance(loss, dict | list | None):
@@ -174,10 +175,9 @@ class TensorBoardLogger(keras.callbacks.Callback):
         for part, values in scores.items():
             finite = {name: value for name, value in values.items() if math.isfinite(value)}
             self.files.write(part, self.updates, summaries.scalars(finite, "final_"))
-        if self._everything:
-            self._begin_session(None)  # of a run whose children have trained
-            self.files.write("", self.updates, [hyper_parameters.session_end("success")])
-            self._in_session = False
+        self._begin_session(None)  # of a run whose children have trained
+        self.files.write("", self.updates, [hyper_parameters.session_end("success")])
+        self._in_session = False
         self.files.flush()
 
     def write_dashboards(self, model: keras.Model, dataset: Dataset, outputs: np.ndarray) -> None:
@@ -213,7 +213,7 @@ class TensorBoardLogger(keras.callbacks.Callback):
             return
         self._began_session = self._in_session = True
         values = hyper_parameters.identity({**self.about, "hparams": self.hparams.used()})
-        texts = description.texts(self.hparams, self.about, self.source, model)
+        texts = description.texts(self.hparams, self.about, self.source, model) if self._everything else {}
         self.files.write(
             "",
             self.updates,

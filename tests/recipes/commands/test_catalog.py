@@ -269,3 +269,59 @@ def test_a_users_loop_can_import_its_twin(tmp_path):
 
 def test_a_users_file_counts_as_the_fit_side(tmp_path):
     assert catalog.side_of(tmp_path / "loop.py") == "fit"
+
+
+def test_class_variables_need_not_be_literals_unless_the_command_reads_them(tmp_path):
+    source = source_of(
+        tmp_path,
+        "class HParams:\n"
+        "    search_space: ClassVar[SearchSpace] = Base.search_space | {'rate': LogRange(1e-3, 1.0)}\n"
+        "    objective: ClassVar[str] = PREFIX + 'loss'\n"
+        "    other: ClassVar = call()\n"
+        "    unused: ClassVar[dict[str, str]] = {'rate': 'why'}\n"
+        "    rate: float = 0.5  # mine\n",
+    )
+    assert source.fields == {"rate": catalog.Field("rate", "float", 0.5, "mine")}
+    assert source.unused == {"rate": "why"}
+
+
+def test_what_is_unused_must_be_a_literal(tmp_path):
+    source = source_of(tmp_path, "class HParams:\n    unused: ClassVar[dict[str, str]] = BASE | {}\n")
+    with pytest.raises(UsageError, match=r"own\.py:2: HParams\.unused must be a literal"):
+        _ = source.unused
+
+
+@pytest.mark.parametrize(
+    ("text", "metrics"),
+    [
+        ("", ["loss"]),
+        ("metrics = [keras.metrics.SparseCategoricalAccuracy(name='accuracy')]", ["loss", "accuracy"]),
+        (
+            """
+def train():
+    mse = keras.metrics.MeanSquaredError(name='mse', dtype='float32')
+    return [mse, keras.metrics.AUC(curve='PR', name='auc'), keras.metrics.MeanSquaredError(name='mse')]
+""",
+            ["loss", "mse", "auc"],
+        ),
+        ("keras.metrics.Mean(name='loss')", ["loss"]),
+        ("keras.metrics.Mean(name=NAME)", ["loss"]),
+        ("keras.metrics.Mean()", ["loss"]),
+        ("keras.layers.Dense(3, name='dense')", ["loss"]),
+    ],
+)
+def test_the_metrics_are_the_loss_and_each_that_the_file_names_once(text, metrics, tmp_path):
+    assert source_of(tmp_path, text).metrics == metrics
+
+
+@EVERY_PAIR
+def test_both_sides_measure_the_same(pair):
+    assert pair.fit.metrics == pair.custom_loop.metrics
+
+
+@pytest.mark.parametrize("name", ["softmax_classifier", "gradient_descent", "l1_l2"])
+def test_the_metrics_are_what_the_history_of_a_training_has(name, train):
+    history = train(name, "fit", epochs=1).recorder.history
+    measured = {each for each in history if not each.startswith("val_")}
+    assert measured == set(catalog.find(name).fit.metrics)
+    assert {f"val_{each}" for each in measured} <= set(history)

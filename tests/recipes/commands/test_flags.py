@@ -1,5 +1,6 @@
 """Hyper-parameters as flags: their types, their help, and one line for every mistake."""
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Annotated
 import pytest
 import tyro
 
-from recipes.commands import catalog, flags
+from recipes.commands import catalog, flags, side
 from recipes.shared.errors import UsageError
 
 RECIPE = '''"""A recipe of the test's own.
@@ -71,6 +72,7 @@ def test_without_flags_every_used_field_has_its_default(source):
         "learning_rate": 0.001,
         "epochs": 7,
         "seed": 0,
+        "train_on_validation": False,
         "steps_per_execution": None,
         "momentum": 0.5,
         "optimizer": "sgd",
@@ -273,3 +275,172 @@ def test_the_real_command_refuses_a_mistyped_flag_in_one_line(tmp_path):
     assert len(process.stderr.splitlines()) == 1
     assert "unknown flag --no-jit-compil" in process.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def write(tmp_path):
+    """A function that writes hyper-parameters as a search or a run does, and returns the flag that names them."""
+
+    def write(hparams, **about):
+        path = tmp_path / "best.json"
+        path.write_text(json.dumps({"hparams": hparams, **about}))
+        return ["--hparams", str(path)]
+
+    return write
+
+
+def parse_with_file(source, *args):
+    return flags.parse_hparams(source, side.Options, list(args), "recipes fit own")
+
+
+def refusal_with_file(source, *args):
+    with pytest.raises(UsageError) as error:
+        parse_with_file(source, *args)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("data", "a b.csv"),
+        ("data", "--odd.csv"),
+        ("data", ""),
+        ("target", None),
+        ("target", "price"),
+        ("learning_rate", 0.012345679),
+        ("learning_rate", 1e-30),
+        ("learning_rate", 0.30000000000000004),
+        ("epochs", 3),
+        ("header", False),
+        ("nesterov", True),
+        ("nesterov", False),
+        ("widths", (3, 2, 1)),
+        ("widths", (5,)),
+        ("widths", ()),
+        ("optimizer", "adam"),
+        ("limit", None),
+        ("limit", 8),
+        ("momentum", -0.5),
+        ("seed", 4294967295),
+    ],
+    ids=str,
+)
+def test_a_value_from_a_file_is_the_value_that_was_written(name, value, source, write):
+    values, _ = parse_with_file(source, *write(parse(source)[0] | {name: value}))
+    assert values == parse(source)[0] | {name: value}
+    assert type(values[name]) is type(value)
+
+
+def test_what_a_file_does_not_name_has_its_default(source, write):
+    values, _ = parse_with_file(source, *write({"epochs": 3}))
+    assert values == parse(source)[0] | {"epochs": 3}
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["flags before the file", "flags after the file"])
+@pytest.mark.parametrize(
+    ("args", "name", "value"),
+    [
+        (["--epochs", "5"], "epochs", 5),
+        (["--epochs=5"], "epochs", 5),
+        (["--learning-rate", "0.5"], "learning_rate", 0.5),
+        (["--learning_rate", "0.5"], "learning_rate", 0.5),
+        (["--nesterov"], "nesterov", True),
+        (["--no-header"], "header", False),
+        (["--widths", "7", "6"], "widths", (7, 6)),
+        (["--optimizer", "sgd"], "optimizer", "sgd"),
+        (["--target", "other"], "target", "other"),
+    ],
+)
+def test_a_flag_goes_before_the_file_wherever_it_stands(args, name, value, before, source, write):
+    content = {
+        "epochs": 3,
+        "learning_rate": 0.25,
+        "nesterov": False,
+        "header": True,
+        "widths": [1, 2, 3],
+        "optimizer": "adam",
+        "target": "price",
+    }
+    file = write(content)
+    values, _ = parse_with_file(source, *([*args, *file] if before else [*file, *args]))
+    assert values == parse(source)[0] | content | {"widths": (1, 2, 3)} | {name: value}
+
+
+def test_a_file_may_be_named_with_an_equals_sign_and_is_an_option_too(source, write):
+    _, path = write({"epochs": 3})
+    values, options = parse_with_file(source, f"--hparams={path}", "--run", "mine")
+    assert values["epochs"] == 3
+    assert (options.hparams, options.run) == (Path(path), "mine")
+
+
+def test_without_a_file_there_is_none(source):
+    values, options = parse_with_file(source)
+    assert options.hparams is None
+    assert values == parse(source)[0]
+
+
+def test_a_file_of_the_same_recipe_is_taken_and_one_of_another_is_not(source, write):
+    assert parse_with_file(source, *write({"epochs": 3}, recipe="own"))[0]["epochs"] == 3
+    _, path = args = write({"epochs": 3}, recipe="other")
+    assert refusal_with_file(source, *args) == f"--hparams {path} is of other, and this is own"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "3", "null", "{}", '{"hparams": null}', '{"hparams": [1]}', b"\xff\xfe"], ids=str
+)
+def test_a_file_of_something_else_is_refused(content, source, tmp_path):
+    path = tmp_path / "best.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert refusal_with_file(source, "--hparams", str(path)) == (
+        f"--hparams {path} is no best.json of a search, nor the config.json of a run"
+    )
+
+
+def test_a_file_that_is_not_there_or_is_a_folder_is_refused(source, tmp_path):
+    for path in (tmp_path, tmp_path / "nothing.json"):
+        assert refusal_with_file(source, "--hparams", str(path)) == (
+            f"--hparams {path} is no best.json of a search, nor the config.json of a run"
+        )
+
+
+@pytest.mark.parametrize("name", ["xyzzy", "batch_size"])
+def test_a_hyper_parameter_that_the_recipe_does_not_know_or_use_is_refused_by_name(name, source, write):
+    _, path = args = write({"epochs": 3, name: 4})
+    assert refusal_with_file(source, *args) == f"--hparams {path} has {name}, which own does not know"
+
+
+def test_a_value_in_a_file_that_does_not_fit_is_refused_by_its_flag(source, write):
+    assert refusal_with_file(source, *write({"epochs": 0})) == "--epochs is 0; it must be at least 1"
+    assert "--epochs" in refusal_with_file(source, *write({"epochs": "many"}))
+    assert "--optimizer is 'adagrad'" in refusal_with_file(source, *write({"optimizer": "adagrad"}))
+
+
+def test_nothing_in_a_file_stays_nothing_where_the_default_is_something(tmp_path, write):
+    path = tmp_path / "own.py"
+    path.write_text("class HParams:\n    patience: int | None = 5\n", encoding="utf-8")
+    values, _ = parse_with_file(catalog.Source(path), *write({"patience": None}))
+    assert values == {"patience": None}
+
+
+@pytest.mark.parametrize("pair", catalog.pairs().values(), ids=catalog.pairs())
+def test_every_recipes_own_values_come_back_from_a_file(pair, write):
+    values, _ = flags.parse_hparams(pair.fit, Options, [], "recipes")
+    again, _ = flags.parse_hparams(pair.custom_loop, side.Options, write(values), "recipes")
+    assert again == values
+
+
+@pytest.mark.parametrize(
+    ("args", "names"),
+    [
+        ([], set()),
+        (["--epochs", "3"], {"epochs"}),
+        (["--epochs=3", "--learning-rate", "0.1"], {"epochs", "learning_rate"}),
+        (["--learning_rate=--odd"], {"learning_rate"}),
+        (["--widths", "1", "2", "--no-header"], {"widths", "header", "no_header"}),
+        (["--momentum", "-0.5", "-h"], {"momentum"}),
+        (["--node-count", "3"], {"node_count"}),
+    ],
+)
+def test_which_flags_were_given(args, names):
+    assert flags.given(args) == names

@@ -480,7 +480,7 @@ def train(hparams, run):
     ("flags", "names", "look"),
     [
         ([], {"events", "train", "validation", "test"}, True),
-        (["--log", "scalars"], {"train", "validation", "test"}, True),
+        (["--log", "scalars"], {"events", "train", "validation", "test"}, True),
         (["--log", "nothing"], set(), False),
     ],
 )

@@ -526,3 +526,37 @@ def test_what_no_recipe_can_use_makes_no_folds(write, y, batch_size, says):
 def test_the_largest_batch_is_the_smallest_training_part(write):
     hparams = write(40, x_train=X, y_train=HALVES)
     assert [len(fold.train) for fold in data.folds(hparams, 3)] == [40, 40, 40]
+
+
+def test_with_the_validation_part_the_training_part_is_all_but_the_test_part(write, numbered):
+    hparams = write(**numbered)
+    before, after = (
+        data.load(hparams, "regression"),
+        data.load(replace(hparams, train_on_validation=True), "regression"),
+    )
+    assert [len(after.train), len(after.validation), len(after.test)] == [162, 33, 41]
+    assert sorted(rows(after.train)) == sorted(rows(before.train) + rows(before.validation))
+    assert rows(after.validation) == rows(before.validation)
+    assert rows(after.test) == rows(before.test)
+
+
+def test_with_the_validation_part_it_decides_too_how_features_are_scaled(write, numbered):
+    dataset = data.load(replace(write(**numbered), train_on_validation=True), "regression")
+    scaler = StandardScaler().fit(numbered["x_train"][rows(dataset.train)])
+    for split in (dataset.train, dataset.validation, dataset.test):
+        np.testing.assert_allclose(split.x, scaler.transform(numbered["x_train"][rows(split)]), rtol=1e-5, atol=1e-5)
+
+
+def test_a_test_part_of_the_sources_own_is_not_trained_on_with_the_validation_part_either(write, numbered):
+    own = np.random.default_rng(1).normal(0, 1, (30, 2))
+    hparams = write(**numbered, x_test=own, y_test=np.arange(30.0))
+    dataset = data.load(replace(hparams, train_on_validation=True), "regression")
+    assert sorted(rows(dataset.train)) == list(range(N))
+    assert len(dataset.validation) == 41
+    np.testing.assert_array_equal(dataset.test.y[:, 0], np.arange(30))
+
+
+def test_with_the_validation_part_every_class_keeps_its_share_and_its_labels(write, classes):
+    dataset = data.load(replace(write(**classes), train_on_validation=True), "classification")
+    assert np.bincount(dataset.train.y).tolist() == [146, 16]
+    np.testing.assert_array_equal(dataset.train.y, classes["y_train"][image_rows(dataset, dataset.train)] == 7)

@@ -1,5 +1,6 @@
 """The hyper-parameters that every recipe has."""
 
+import importlib
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, dataclass
@@ -7,8 +8,16 @@ from typing import ClassVar, Literal
 
 import pytest
 
+from recipes.commands import catalog
 from recipes.shared.errors import UsageError
 from recipes.shared.hparams import HParams
+from recipes.shared.search_space import Choices, LogRange
+
+EVERY_PAIR = pytest.mark.parametrize("pair", catalog.pairs().values(), ids=catalog.pairs())
+
+
+def hparams_of(pair):
+    return importlib.import_module(f"recipes.{pair.topic}.{pair.name}").HParams
 
 
 @pytest.mark.parametrize(
@@ -80,6 +89,7 @@ def test_used_leaves_out_what_the_recipe_has_no_use_for():
         "learning_rate": 0.001,
         "epochs": 3,
         "seed": 0,
+        "train_on_validation": False,
         "steps_per_execution": None,
         "jit_compile": True,
         "clip_norm": 2.0,
@@ -104,6 +114,7 @@ def test_domains_say_what_each_field_that_is_used_can_be():
         "learning_rate": "number",
         "epochs": "number",
         "seed": "number",
+        "train_on_validation": [False, True],
         "steps_per_execution": "text",  # it may be left out, and "none" is no number
         "jit_compile": [False, True],
         "mode": ["slow", "fast", 3],
@@ -138,3 +149,53 @@ def test_the_module_imports_neither_tensorflow_nor_numpy():
         "import sys, recipes.shared.hparams; sys.exit(any(m in sys.modules for m in ('tensorflow', 'keras', 'numpy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_recipe_without_a_search_space_of_its_own_searches_learning_rate_and_batch_size_for_the_loss():
+    assert HParams.search_space == {
+        "learning_rate": LogRange(1e-4, 1e-1),
+        "batch_size": Choices(16, 32, 64, 128),
+    }
+    assert HParams.objective == "val_loss"
+    assert "search_space" not in HParams().used()
+    assert "objective" not in HParams().used()
+
+
+@EVERY_PAIR
+def test_every_recipe_searches_what_it_has_and_uses(pair):
+    space = hparams_of(pair).search_space
+    assert space
+    assert space.keys() <= hparams_of(pair)().used().keys()
+    for name, domain in space.items():
+        domain.check(name)
+
+
+@EVERY_PAIR
+def test_every_recipe_can_be_made_of_the_ends_of_its_search_space(pair):
+    space = hparams_of(pair).search_space
+    for name, domain in space.items():
+        default = getattr(hparams_of(pair)(), name)
+        for value in domain.values if isinstance(domain, Choices) else (domain.low, domain.high):
+            assert type(value) is type(default)
+            assert getattr(hparams_of(pair)(**{name: value}), name) == value
+
+
+@EVERY_PAIR
+def test_the_default_of_every_recipe_lies_in_its_search_space(pair):
+    hparams = hparams_of(pair)()
+    outside = {name for name, domain in hparams.search_space.items() if getattr(hparams, name) not in domain}
+    assert not outside
+
+
+@EVERY_PAIR
+def test_the_objective_of_every_recipe_is_measured_on_the_validation_part(pair):
+    objective = hparams_of(pair).objective
+    assert objective.startswith("val_")
+    assert objective.removeprefix("val_") in pair.fit.metrics
+
+
+@EVERY_PAIR
+def test_both_sides_search_the_same(pair):
+    loop = importlib.import_module(f"custom_loops.{pair.topic}.{pair.name}").HParams
+    assert loop.search_space == hparams_of(pair).search_space
+    assert loop.objective == hparams_of(pair).objective

@@ -88,7 +88,7 @@ def small(hparams, folder, task, rate=0.05, epochs=2, batch_size=8, logging=None
     ("logging", "names"),
     [
         (None, EVERYTHING | {"sprite.png"}),
-        (LoggingOptions(level="scalars"), {"train", "validation", "test"}),
+        (LoggingOptions(level="scalars"), {"events", "train", "validation", "test"}),
         (LoggingOptions(level="nothing"), set()),
     ],
     ids=["everything", "scalars", "nothing"],
@@ -523,3 +523,34 @@ def test_a_diverged_run_has_no_pictures_of_a_ruined_model(images, tmp_path, name
         run.finish(model, dataset, {"accuracy": 0.1, "loss": float("nan")})
     run.close()
     assert names_in(run.folder) == RESULTS | {"events", "train"}
+
+
+def test_the_report_counts_every_example_each_time_it_was_seen(images, tmp_path):
+    run, model, dataset, results = small(images, tmp_path / "fit", "classification", epochs=3)
+    run.finish(model, dataset, results)
+    run.close()
+    assert len(dataset.train) == 57
+    assert json.loads((tmp_path / "fit" / "report.json").read_text())["examples_seen"] == 3 * 57
+
+
+def test_the_report_of_children_adds_the_examples_of_each_up(images, tmp_path):
+    run = Run(tmp_path / "fit", images)
+    dataset = data.load(images, "classification")
+    for epochs, part in ((1, dataset), (3, data.folds(images, 3)[0])):
+        child = run.child(f"{epochs}_epochs")
+        model = keras.Sequential([keras.Input(dataset.input_shape), keras.layers.Flatten(), keras.layers.Dense(3)])
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+        model.fit(part.train.x, part.train.y, epochs=epochs, callbacks=child.callbacks(part), verbose=0)
+        child.finish(model, None, {"loss": 0.5})
+        alone = json.loads((child.folder / "report.json").read_text())
+        assert alone["examples_seen"] == epochs * len(part.train)
+    run.summarise({"loss_mean": 0.5})
+    run.close()
+    assert json.loads((run.folder / "report.json").read_text())["examples_seen"] == 57 + 3 * 60
+
+
+def test_a_run_that_does_not_know_its_examples_counts_none(tmp_path):
+    run = Run(tmp_path / "fit", HParams())
+    train_briefly(run)
+    run.close()
+    assert json.loads((run.folder / "report.json").read_text())["examples_seen"] == 0

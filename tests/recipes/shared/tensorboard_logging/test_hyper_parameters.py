@@ -110,6 +110,7 @@ def test_a_session_holds_every_hyper_parameter_with_its_type():
         "batch_size": 32.0,
         "epochs": 10.0,
         "seed": 7.0,
+        "train_on_validation": False,
         "steps_per_execution": "none",
         "jit_compile": False,
         "kind": "plain",
@@ -337,3 +338,31 @@ def test_no_session_is_hidden_as_long_as_every_box_of_a_column_is_ticked(board, 
     for box in boxes:
         found = board.sessions(**{name: [box]})
         assert found.keys() & everyone == {session for session, value in everyone.items() if value == box}
+
+
+@pytest.mark.parametrize(
+    ("objective", "metric"),
+    [
+        ("val_loss", ("validation", "best_loss", "validation best loss")),
+        ("val_accuracy", ("validation", "best_accuracy", "validation best accuracy")),
+        ("loss", ("train", "best_loss", "train best loss")),
+    ],
+)
+def test_what_a_search_compares_is_a_metric(objective, metric):
+    assert metrics({"best": {objective: 0.5}}) == [metric]
+
+
+def test_what_a_search_compares_comes_first_unless_few_runs_have_it():
+    report = {"metrics": {"loss": 1.0}, "validation_metrics": {"loss": 1.0}}
+    trial = report | {"best": {"val_loss": 0.5}, "best_epoch": 3}
+    best = ("validation", "best_loss", "validation best loss")
+    others = [("validation", "final_loss", "validation loss"), ("test", "final_loss", "test loss")]
+    assert metrics(trial, trial, report) == [best, *others]
+    assert metrics(trial, report) == [best, *others]
+    assert metrics(trial, report, report) == [*reversed(others), best]
+    assert metrics({"best": {"loss": 0.5}}) == [("train", "best_loss", "train best loss")]
+
+
+@pytest.mark.parametrize("best", [None, 3, [], "val_loss"], ids=str)
+def test_a_best_of_another_version_does_not_close_the_board(best):
+    assert metrics({"best": best, "metrics": {"loss": 1.0}}) == [("test", "final_loss", "test loss")]

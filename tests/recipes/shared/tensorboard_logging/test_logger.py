@@ -666,7 +666,12 @@ def test_scalars_are_all_that_the_level_scalars_writes(train):
     options = {"data": "iris", "epochs": 1, "jit_compile": False}
     run = train("mlp_classifier", "custom_loop", logging=SCALARS, **options)
     run.picture("curve", Figure(figsize=(1, 1)))
-    assert sorted(path.parent.name for path in run.folder.rglob(EVENTS)) == ["test", "train", "validation"]
+    # the file of the run itself holds its session, for HParams
+    assert sorted(path.parent.name for path in run.folder.rglob(EVENTS)) == [run.name, "test", "train", "validation"]
+    assert set(accumulated(run.folder).PluginTagToContent("hparams")) == {
+        "_hparams_/session_start_info",
+        "_hparams_/session_end_info",
+    }
     for part in ("train", "validation", "test"):
         tags = accumulated(run.folder / part).Tags()
         assert not tags["tensors"]

@@ -1,0 +1,163 @@
+"""The chief of a search, and the workers of its machine, through KerasTuner's own protocol.
+
+KerasTuner's chief waits for every worker that ever asked, without end, and looks every 20 s. Here it watches: a worker
+of this machine that dies is started again under its old name, and the protocol gives it its old trial; the trial of a
+worker elsewhere is given to another when its time is over.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent import futures
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+import grpc
+from keras_tuner.src import protos
+from keras_tuner.src.distribute.oracle_chief import OracleServicer
+
+from recipes.commands.tuning.specification import Specification
+from recipes.commands.tuning.worker import VARIABLES, WorkersLost
+from recipes.shared.errors import UsageError
+
+ANY_PORT = ("127.0.0.1", 0)
+POLL_SECONDS = 0.2
+PATIENCE = 15  # seconds that a worker gets to end its batch, or what it is compiling
+MOST_DEATHS = 3  # of one worker in a row, with no trial ended in between
+
+
+@dataclass
+class Worker:
+    """A worker process of this machine."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    output: IO[bytes]
+    deaths: int = 0
+    ended_before: int = 0  # trials of the search that had ended when it died last
+
+    def end(self, deadline: float) -> None:
+        """Wait until the process has ended, or end it at `deadline` if it does not heed SIGTERM."""
+        try:
+            self.process.wait(timeout=max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.output.close()
+
+    def last_words(self) -> str:
+        """Return what it died of: a signal, or the last line that it wrote."""
+        if self.process.returncode < 0:
+            return f"signal {-self.process.returncode}"
+        self.output.seek(0)
+        lines = self.output.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit code {self.process.returncode}"
+
+
+@dataclass
+class Chief:
+    """Serves an oracle to workers, until there are no more trials.
+
+    Args:
+        specification: the search.
+        oracle: what proposes the trials.
+        address: host and port to listen at; port 0 is any free one.
+    """
+
+    specification: Specification
+    oracle: Any
+    address: tuple[str, int]
+    workers: list[Worker] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Serve until the search is over.
+
+        Raises:
+            UsageError: the address cannot be used, or a worker was given bad values.
+            WorkersLost: nobody is left to go on.
+        """
+        servicer = OracleServicer(self.oracle)
+        server = grpc.server(futures.ThreadPoolExecutor(max_workers=1), options=[("grpc.so_reuseport", 0)])
+        protos.get_service_grpc().add_OracleServicer_to_server(servicer, server)
+        host, port = self.address
+        try:
+            port = server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as error:
+            raise UsageError(f"the chief cannot listen at {host}:{port}: {error}") from error
+        self.address = host, port
+        server.start()
+        try:
+            for number in range(1, self.specification.workers + 1):
+                name = f"local-{number}"  # workers elsewhere may be called worker-1
+                self.workers.append(Worker(name, *self._start(name)))
+            while not self._is_over(servicer):
+                time.sleep(POLL_SECONDS)
+                if self.oracle.broken is not None:
+                    raise self.oracle.broken
+                self._watch()
+        finally:
+            for worker in self.workers:
+                worker.process.terminate()
+            deadline = time.monotonic() + PATIENCE
+            for worker in self.workers:
+                worker.end(deadline)
+            server.stop(grace=None).wait()
+
+    def _is_over(self, servicer: OracleServicer) -> bool:
+        if not servicer.stop_triggered or self.oracle.workers_at_work():
+            return False
+        if any(worker.process.poll() is None for worker in self.workers):
+            return False
+        # Workers that live ask every now and then until they hear that there is no more.
+        silent = time.monotonic() - self.oracle.heard_at
+        return not self.oracle.tuner_ids or silent > min(PATIENCE, self.specification.time_limit)
+
+    def _watch(self) -> None:
+        limit = self.specification.time_limit
+        now = time.monotonic()
+        ours = {worker.name: worker for worker in self.workers}
+        at_work = self.oracle.workers_at_work()
+        for name, began in at_work.items():
+            if now - began > limit:
+                if name in ours:
+                    ours[name].process.kill()  # it is started again below, and its trial counted as killed
+                else:
+                    self.oracle.take_back(name)
+        for worker in self.workers:
+            if worker.process.poll() not in (None, 0):
+                self._start_again(worker)
+        alive = any(worker.process.poll() is None for worker in self.workers)
+        if not at_work and not alive and now - self.oracle.heard_at > limit:
+            raise WorkersLost(f"no worker has asked for a trial for {limit:g} s")
+
+    def _start_again(self, worker: Worker) -> None:
+        if worker.process.returncode == 2:  # a mistake that every worker would make
+            raise UsageError(worker.last_words())
+        ended = len(self.oracle.end_order)
+        worker.deaths = worker.deaths + 1 if ended == worker.ended_before else 1
+        worker.ended_before = ended
+        if worker.deaths > MOST_DEATHS:
+            raise WorkersLost(f"{worker.name} died {worker.deaths} times in a row: {worker.last_words()}")
+        print(f"{worker.name} died ({worker.last_words()}); starting it again", flush=True)
+        worker.output.close()
+        worker.process, worker.output = self._start(worker.name)
+        trial = self.oracle.ongoing_trials.get(worker.name)
+        if trial is not None:
+            self.oracle.began_at[trial.trial_id] = time.monotonic()
+
+    def _start(self, name: str) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+        host, port = self.address
+        variables = dict(zip(VARIABLES, (name, host, str(port)), strict=True))
+        text = json.dumps(self.specification.to_json())
+        output = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the worker
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "recipes.commands.tuning.worker", str(os.getpid()), text],
+            env=os.environ | variables,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the chief, which ends its workers
+        )
+        return process, output
