@@ -53,11 +53,8 @@ def script(path: str) -> NoReturn:
     """
     from recipes.commands import catalog
 
-    file = Path(path).resolve()
-    side = catalog.side_of(file)
-    pair = catalog.pairs().get(file.stem)
-    ours = pair is not None and pair.side(side).path == file  # and not a copy of it somewhere else
-    name = file.stem if ours else path
+    side = catalog.side_of(Path(path))
+    name = catalog.name_or_path(path, side)
     if "--tune" in sys.argv[1:]:
         flags = [flag for flag in sys.argv[1:] if flag != "--tune"]
         sys.exit(main(["tune", name, "--side", side, *flags]))

@@ -36,6 +36,37 @@ def real_data():
     return REAL_DATA
 
 
+@pytest.fixture
+def cwd(tmp_path, monkeypatch):
+    """The working directory of a test; `logs` is in it if anything was left."""
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    return tmp_path / "cwd"
+
+
+@pytest.fixture
+def no_variables(monkeypatch):
+    """Without KerasTuner's environment variables, which make a worker of a process."""
+    from recipes.commands.tuning import worker
+
+    for name in worker.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def wait_for():
+    """A function that returns the first true value of a condition, which it asks again until then."""
+
+    def wait_for(condition, seconds=120):
+        ends = time.monotonic() + seconds
+        while not (result := condition()):
+            assert time.monotonic() < ends, "it did not happen in time"
+            time.sleep(0.01)
+        return result
+
+    return wait_for
+
+
 @pytest.fixture(scope="session")
 def train_into():
     """A function that trains one side of a pair in this process, into a folder, and returns its run."""

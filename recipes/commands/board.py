@@ -9,8 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from recipes.commands import boards, catalog, flags
-from recipes.commands.side import sigterm_exits
+from recipes.commands import boards, catalog, flags, side
 from recipes.shared.errors import UsageError
 
 PATIENCE = 10  # seconds that TensorBoard gets to close
@@ -50,7 +49,7 @@ def main(args: list[str]) -> int:
             probe.bind(("localhost", options.port))
         except OSError as error:
             raise UsageError(f"port {options.port} cannot be used ({error.strerror}); choose another --port") from error
-    with boards.on(options.logs, names) as logdir, sigterm_exits():
+    with boards.on(options.logs, names) as logdir, side.sigterm_exits():
         arguments = ["--logdir", str(logdir), "--host", "localhost", "--port", str(options.port)]
         process = subprocess.Popen([sys.executable, "-m", "tensorboard.main", *arguments])
         try:
@@ -58,9 +57,4 @@ def main(args: list[str]) -> int:
         except KeyboardInterrupt:
             return 0  # the usual way to close a board; TensorBoard has got the signal too
         finally:
-            process.terminate()
-            try:
-                process.wait(timeout=PATIENCE)
-            except subprocess.TimeoutExpired:  # it raises SystemExit in its handler, which Python may have dropped
-                process.kill()
-                process.wait()
+            side.end([process], PATIENCE)

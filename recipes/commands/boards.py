@@ -5,14 +5,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from recipes.commands.parity import finished_files, read_json
-from recipes.shared.errors import UsageError
+from recipes.commands.parity import finished_files, read_object
 from recipes.shared.files import replace_file
 from recipes.shared.tensorboard_logging import hyper_parameters, summaries
 
@@ -53,7 +51,7 @@ def configure(folder: Path, *runs: Path) -> None:
         OSError: `folder` cannot be written to.
     """
     configs = [path for each in runs for path in finished_files(each, "config.json")]
-    read = [(_read(path), _read(path.with_name("report.json"))) for path in configs]
+    read = [(read_object(path), read_object(path.with_name("report.json"))) for path in configs]
     write_events(folder / CONFIGURATION, hyper_parameters.configuration(read))
 
 
@@ -76,12 +74,3 @@ def write_events(path: Path, value: Summary.Value) -> None:
             records.write(Event(wall_time=time.time(), summary=Summary(value=[value])).SerializeToString())
 
     replace_file(path, write)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return what is in a file of a run, or nothing where it is missing or being written by another version."""
-    try:
-        content = read_json(path)
-    except UsageError:
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -231,6 +231,12 @@ def side_of(path: Path) -> str:
     return "custom_loop" if path.resolve().is_relative_to(_package_folder("custom_loops")) else "fit"
 
 
+def name_or_path(path: str, side: str) -> str:
+    """Return the name of the pair whose `side` is the file `path`, or `path` where it is nobody's, as a copy is."""
+    file = Path(path).resolve()
+    return next((pair.name for pair in pairs().values() if pair.side(side).path == file), path)
+
+
 def load(path: Path) -> ModuleType:
     """Import the module in the file `path` and return it, under its full name if it is one of ours."""
     path = path.resolve()

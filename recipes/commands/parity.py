@@ -98,6 +98,15 @@ def read_json(path: Path) -> Any:
         raise UsageError(f"{path.parent} holds no finished run ({path.name}: {error})") from error
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in `path`; an empty one where it is missing, damaged, or something else."""
+    try:
+        content = read_json(path)
+    except UsageError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def _runs(folder: Path) -> set[str]:
     found = {str(state.parent.relative_to(folder)) for state in finished_files(folder, "state.npz")}
     if not found:

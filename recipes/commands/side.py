@@ -6,9 +6,10 @@ import json
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -137,14 +138,9 @@ def run_folder(logs: Path, name: str, run: str | None) -> Path:
         UsageError: `logs` cannot be written to, or `run` is no plain name.
     """
     require_writable(logs, "--logs")
-    require_plain(run)
-    return logs / name / (run or time.strftime("%Y-%m-%d_%H-%M-%S") + f"_{os.getpid()}")
-
-
-def require_plain(run: str | None) -> None:
-    """Raise a UsageError unless `run` can be the name of a folder, or is not given."""
     if run is not None and (Path(run).name != run or run in ("", "..")):
         raise UsageError(f"--run is {run!r}; it must be a plain name, without slashes")
+    return logs / name / (run or time.strftime("%Y-%m-%d_%H-%M-%S") + f"_{os.getpid()}")
 
 
 def require_writable(folder: Path, flag: str) -> None:
@@ -220,6 +216,22 @@ def sigterm_exits() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def end(processes: Sequence[subprocess.Popen[bytes]], patience: float) -> None:
+    """Send SIGTERM to `processes`, and kill what has not ended after `patience` seconds.
+
+    A handler that raises SystemExit is not enough: Python may drop what it raises.
+    """
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + patience
+    for process in processes:
+        try:
+            process.wait(timeout=max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def command(job: Job) -> list[str]:

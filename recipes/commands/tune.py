@@ -75,12 +75,14 @@ def main(args: list[str]) -> int:
     hparams, options = flags.parse_hparams(source, Options, rest, f"recipes tune {names[0]}", DESCRIPTION)
     name, source = side.resolve(names[0], options.side)
     _check(options, name, source)
-    side.require_writable(options.logs, "--logs")
+    run = options.run or f"{options.side}-{options.tuner}"
+    folder = side.run_folder(options.logs, name, options.run).with_name(f"tune-{run}")
 
     runtime.configure()
     from recipes.commands.tuning import search
 
-    specification = _specify(options, name, source, hparams, flags.given(rest), shlex.join(["recipes", "tune", *args]))
+    command = shlex.join(["recipes", "tune", *args])
+    specification = _specify(options, name, source, hparams, flags.given(rest), folder, command)
     with side.sigterm_exits():
         return search.run(specification, options.retrain)
 
@@ -107,12 +109,13 @@ def _specify(
     source: catalog.Source,
     hparams: dict[str, Any],
     given: set[str],
+    folder: Path,
     command: str,
 ) -> Specification:
     """Return the search that the flags describe."""
     module = catalog.load(source.path)
-    hparams_class = getattr(module, "HParams", HParams)
-    declared: SearchSpace = hparams_class.search_space
+    hparams_class: type[HParams] = getattr(module, "HParams", HParams)
+    declared = hparams_class.search_space
     named = dict(search_space.parse(text, declared) for text in options.search)
     for each in named:
         if each not in hparams or each in NOT_SEARCHED:
@@ -128,11 +131,11 @@ def _specify(
     space = {each: domain for each, domain in space.items() if each not in given}
     for each, domain in space.items():
         domain.check(each)
-    _check_values(source, module, hparams, space)
+    _check_values(source, hparams_class, hparams, space)
     if not space:
         raise UsageError("there is nothing to search: every hyper-parameter of the search space is fixed")
 
-    examples = _examples(module, hparams)  # mistakes in the data are told now, not once a trial
+    examples = _examples(module, hparams_class, hparams)  # mistakes in the data are told now, not once a trial
     budget: dict[str, Any] = {"budget": options.budget}
     if options.budget == "updates":
         if not examples:
@@ -145,13 +148,11 @@ def _specify(
     if trials is None and options.tuner in ("bayesian", "random"):
         trials = DEFAULT_TRIALS
     objective = options.objective or hparams_class.objective
-    side.require_plain(options.run)
-    folder = f"tune-{options.run or f'{options.side}-{options.tuner}'}"
     return Specification(
         recipe=name,
         side=options.side,
         path=str(source.path.absolute()),
-        folder=str(side.run_folder(options.logs, name, folder)),
+        folder=str(folder),
         command=command,
         tuner=options.tuner,
         objective=objective,
@@ -168,7 +169,9 @@ def _specify(
     )
 
 
-def _check_values(source: catalog.Source, module: Any, hparams: dict[str, Any], space: SearchSpace) -> None:
+def _check_values(
+    source: catalog.Source, hparams_class: type[HParams], hparams: dict[str, Any], space: SearchSpace
+) -> None:
     """Raise a UsageError if a value that may come up is none that the recipe can train with."""
     for name, domain in space.items():
         kind = source.fields[name].annotation
@@ -181,16 +184,16 @@ def _check_values(source: catalog.Source, module: Any, hparams: dict[str, Any], 
             if not isinstance(value, allowed) or (isinstance(value, bool) and kind != "bool"):
                 raise UsageError(f"{name} cannot be {value!r}: it is of type {kind}")
             try:
-                getattr(module, "HParams", HParams)(**hparams | {name: value})
+                hparams_class(**hparams | {name: value})
             except UsageError as error:
                 raise UsageError(f"the search space of {name}: {error}") from None
 
 
-def _examples(module: Any, hparams: dict[str, Any]) -> int:
+def _examples(module: Any, hparams_class: type[HParams], hparams: dict[str, Any]) -> int:
     """Return how many examples the training part has, with folds that of the first; 0 where `train` loads its own."""
     if not hasattr(module, "load_data"):
         return 0
-    dataset = module.load_data(getattr(module, "HParams", HParams)(**hparams))
+    dataset = module.load_data(hparams_class(**hparams))
     return len((dataset[0] if isinstance(dataset, list) else dataset).train)
 
 

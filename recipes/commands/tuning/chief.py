@@ -19,6 +19,7 @@ import grpc
 from keras_tuner.src import protos
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
 
+from recipes.commands import side
 from recipes.commands.tuning.specification import Specification
 from recipes.commands.tuning.worker import VARIABLES, WorkersLost
 from recipes.shared.errors import UsageError
@@ -38,15 +39,6 @@ class Worker:
     output: IO[bytes]
     deaths: int = 0
     ended_before: int = 0  # trials of the search that had ended when it died last
-
-    def end(self, deadline: float) -> None:
-        """Wait until the process has ended, or end it at `deadline` if it does not heed SIGTERM."""
-        try:
-            self.process.wait(timeout=max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.output.close()
 
     def last_words(self) -> str:
         """Return what it died of: a signal, or the last line that it wrote."""
@@ -99,11 +91,9 @@ class Chief:
                     raise self.oracle.broken
                 self._watch()
         finally:
+            side.end([worker.process for worker in self.workers], PATIENCE)
             for worker in self.workers:
-                worker.process.terminate()
-            deadline = time.monotonic() + PATIENCE
-            for worker in self.workers:
-                worker.end(deadline)
+                worker.output.close()
             server.stop(grace=None).wait()
 
     def _is_over(self, servicer: OracleServicer) -> bool:

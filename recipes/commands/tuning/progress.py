@@ -20,11 +20,15 @@ class Progress(Display):
         self.set_state(oracle._display.get_state())
         self.specification = specification
         self.expected = expected_trials(oracle, specification)
+        self._ended = {
+            trial.identifier: trial for trial in trials.read(specification, oracle) if trial.status != "running"
+        }
         self._began: dict[str, float] = {}
         self._seconds: list[float] = []
 
     def on_trial_begin(self, trial: Any) -> None:
         """Start the clock."""
+        self._ended.pop(trial.trial_id, None)  # it runs again if the process was killed just as it ended
         self._began[trial.trial_id] = time.monotonic()
 
     def on_trial_end(self, trial: Any) -> None:
@@ -32,9 +36,9 @@ class Progress(Display):
         began = self._began.pop(trial.trial_id, None)
         if began is not None:
             self._seconds.append(time.monotonic() - began)
-        everything = trials.read(self.specification, self.oracle)
-        ended = next(each for each in everything if each.identifier == trial.trial_id)
-        winner = trials.best(self.specification, everything)
+        ended = trials.read_one(self.specification, self.oracle, trial.trial_id)
+        self._ended[trial.trial_id] = ended
+        winner = trials.best(self.specification, sorted(self._ended.values(), key=lambda each: each.number))
         of = f"/{self.expected}" if self.expected else ""
         values = ", ".join(f"{name} {number(value)}" for name, value in ended.values.items())
         if ended.status == "completed":
@@ -43,13 +47,13 @@ class Progress(Display):
             gave = f"FAILED: {ended.reason.partition(';')[0]}"  # what to try instead is for those who chose the values
         so_far = f"; best {number(winner.score)} (trial {winner.number})" if winner is not None else ""
         with contextlib.suppress(BrokenPipeError):  # who reads has seen enough; the search goes on
-            print(f"trial {ended.number}{of}: {values}: {gave}{so_far}{self._time_left(everything)}", flush=True)
+            print(f"trial {ended.number}{of}: {values}: {gave}{so_far}{self._time_left()}", flush=True)
 
-    def _time_left(self, everything: list[trials.Trial]) -> str:
-        ended = sum(trial.status != "running" for trial in everything)
-        if self.expected is None or ended >= self.expected or not self._seconds:
+    def _time_left(self) -> str:
+        left = (self.expected or 0) - len(self._ended)
+        if left <= 0 or not self._seconds:
             return ""
-        seconds = statistics.median(self._seconds) * (self.expected - ended) / max(1, self.specification.workers)
+        seconds = statistics.median(self._seconds) * left / max(1, self.specification.workers)
         return f"; about {duration(seconds)} left"
 
 

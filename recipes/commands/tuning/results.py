@@ -43,8 +43,6 @@ def write(specification: Specification, trials: Sequence[Trial]) -> None:
 
 def best_json(specification: Specification, winner: Trial) -> dict[str, Any]:
     """Return what `best.json` says; `recipes fit NAME --hparams best.json` repeats the trial."""
-    verb = "fit" if specification.side == "fit" else "loop"
-    path = Path(specification.folder) / BEST
     return {
         "recipe": specification.recipe,
         "side": specification.side,
@@ -57,15 +55,15 @@ def best_json(specification: Specification, winner: Trial) -> dict[str, Any]:
         "values": winner.values,
         "hparams": winner.hparams,
         "command": specification.command,
-        "repeat": shlex.join(["recipes", verb, _what_to_call(specification), "--hparams", str(path)]),
+        "repeat": _repeat(specification),
     }
 
 
-def _what_to_call(specification: Specification) -> str:
-    """Return the recipe's name, or the path of a file of the user's own."""
-    pair = catalog.pairs().get(specification.recipe)
-    ours = pair is not None and pair.side(specification.side).path == Path(specification.path)
-    return specification.recipe if ours else specification.path
+def _repeat(specification: Specification) -> str:
+    """Return the command that repeats the best trial."""
+    verb = "fit" if specification.side == "fit" else "loop"
+    name = catalog.name_or_path(specification.path, specification.side)
+    return shlex.join(["recipes", verb, name, "--hparams", str(Path(specification.folder) / BEST)])
 
 
 def show(specification: Specification, trials: Sequence[Trial]) -> None:
@@ -95,8 +93,7 @@ def show(specification: Specification, trials: Sequence[Trial]) -> None:
     )
     if len({trial.values.get("batch_size") for trial in trials}) > 1:
         print("A batch size decides how fast you train, not how well: compare rows at their own best learning rate.")
-    best_of_all = best_json(specification, winner)
-    print(f"repeat it:  {best_of_all['repeat']}")
+    print(f"repeat it:  {_repeat(specification)}")
     print(f"files:      {specification.folder}/{BEST}, {TRIALS}, {PICTURE}.png")
 
 

@@ -28,6 +28,7 @@ def run(specification: Specification, retrain: bool = False) -> int:
         KeyboardInterrupt, SystemExit: a signal came; another call goes on.
     """
     role = worker.role()
+    logs = Path(specification.folder).parent.parent
     try:
         if role == "worker":
             specification.require_same()
@@ -37,14 +38,13 @@ def run(specification: Specification, retrain: bool = False) -> int:
             winner = _search(specification, role)
             if winner is not None and retrain:
                 _retrain(specification, winner)
-        boards.refresh(Path(specification.folder).parent.parent)
+        boards.refresh(logs)
     except worker.WorkersLost as error:
         print(f"recipes: {error}; the same command goes on from here", file=sys.stderr)
         return 1
     if winner is None:
         print("recipes: every trial failed; the reasons are above", file=sys.stderr)
         return 1
-    logs = Path(specification.folder).parent.parent
     print(f"look:       recipes board {specification.recipe}{side.logs_flag(logs)}")
     return 0
 

@@ -13,7 +13,7 @@ import numpy as np
 from keras.src.utils import naming  # Keras exports it in no other form
 
 from recipes.commands import catalog, side
-from recipes.commands.parity import finished_files, read_json
+from recipes.commands.parity import finished_files, read_json, read_object
 from recipes.commands.tuning.oracle import KILLED_TWICE, status
 from recipes.commands.tuning.specification import FILE, Specification
 from recipes.shared.errors import NoRoom, TrainingDiverged, UsageError
@@ -81,10 +81,10 @@ def run(specification: Specification, identifier: str, values: dict[str, Any]) -
         score = _train(specification, identifier, values)
     except keras_tuner.errors.FailedTrialError:
         raise
+    except (SearchStopped, NoRoom) as error:
+        _forget_attempt(place)
+        raise SearchStopped(str(error)) from error
     except (TrainingDiverged, UsageError) as error:
-        if isinstance(error, SearchStopped | NoRoom):
-            _forget_attempt(place)
-            raise SearchStopped(str(error)) from error
         raise _failed(place, str(error)) from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno in side.DISK_ERRORS:
@@ -174,8 +174,8 @@ def _read(specification: Specification, number: int, trial: Any) -> Trial:
     ended = status(trial)
     reason = ""
     if ended == "failed":
-        reason = str(_content(place / FAILURE).get("reason") or trial.message or "it gave no reason")
-    report = _content(place / "report.json") if ended == "completed" else {}
+        reason = str(read_object(place / FAILURE).get("reason") or trial.message or "it gave no reason")
+    report = read_object(place / "report.json") if ended == "completed" else {}
     return Trial(
         number,
         trial.trial_id,
@@ -198,7 +198,7 @@ def _begin_attempt(place: Path) -> None:
         keras_tuner.errors.FailedTrialError: too many attempts did not come to an end.
     """
     place.mkdir(parents=True, exist_ok=True)
-    attempts = int(_content(place / ATTEMPTS).get("count", 0))
+    attempts = int(read_object(place / ATTEMPTS).get("count", 0))
     if attempts >= MOST_ATTEMPTS:
         raise _failed(place, KILLED_TWICE)
     for path in place.iterdir():
@@ -239,12 +239,3 @@ def _log_best(specification: Specification, place: Path, score: float, updates: 
     files = EventFiles(place)
     files.write(part, updates, summaries.scalars({specification.objective.removeprefix("val_"): score}, "best_"))
     files.close()
-
-
-def _content(path: Path) -> dict[str, Any]:
-    """Return what is in a file of a trial, or nothing where it is missing or damaged."""
-    try:
-        content = read_json(path) if path.is_file() else {}
-    except UsageError:
-        return {}
-    return content if isinstance(content, dict) else {}

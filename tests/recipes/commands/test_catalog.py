@@ -271,6 +271,16 @@ def test_a_users_file_counts_as_the_fit_side(tmp_path):
     assert catalog.side_of(tmp_path / "loop.py") == "fit"
 
 
+@EVERY_SIDE
+def test_a_file_of_ours_has_a_name_on_its_own_side_and_no_other_file_has(side, tmp_path):
+    pair = catalog.find("mlp_classifier")
+    other = next(other for other in catalog.SIDES if other != side)
+    copy = source_of(tmp_path, pair.side(side).text, "mlp_classifier.py").path
+    assert catalog.name_or_path(str(pair.side(side).path), side) == "mlp_classifier"
+    for path in map(str, (pair.side(other).path, copy)):
+        assert catalog.name_or_path(path, side) == path
+
+
 def test_class_variables_need_not_be_literals_unless_the_command_reads_them(tmp_path):
     source = source_of(
         tmp_path,

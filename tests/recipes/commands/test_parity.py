@@ -309,6 +309,15 @@ def test_a_run_with_a_broken_file_is_refused_in_one_line(file, content, side):
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("content", "found"), [('{"a": 1}', {"a": 1}), (None, {}), ("", {}), ('{"a": ', {}), ("[1]", {}), ("null", {})]
+)
+def test_only_a_json_object_is_read_as_one(content, found, tmp_path):
+    if content is not None:
+        (tmp_path / "report.json").write_text(content)
+    assert parity.read_object(tmp_path / "report.json") == found
+
+
 def test_a_folder_that_is_not_there_holds_no_run(side, tmp_path):
     folder = side("a")
     shutil.rmtree(side("b"))

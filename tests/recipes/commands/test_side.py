@@ -17,18 +17,12 @@ from recipes.commands import boards, catalog, side
 from recipes.shared.errors import UsageError
 from recipes.shared.logging_options import LoggingOptions
 
+pytestmark = pytest.mark.usefixtures("cwd")
+
 RESULTS = {"config.json", "history.json", "model.keras", "report.json", "state.npz"}
 PARTS = {"train", "validation", "test"}
 EMBEDDINGS = {"embeddings.tsv", "labels.tsv", "projector_config.pbtxt"}
 FILES = RESULTS | PARTS | EMBEDDINGS | {"events"}
-
-
-@pytest.fixture(autouse=True)
-def cwd(tmp_path, monkeypatch):
-    """The working directory of a test; `logs` is in it if anything was left."""
-    (tmp_path / "cwd").mkdir()
-    monkeypatch.chdir(tmp_path / "cwd")
-    return tmp_path / "cwd"
 
 
 @pytest.fixture
@@ -419,6 +413,20 @@ def test_a_name_resolves_to_the_file_of_the_side(cwd):
     assert side.resolve("mlp_classifier", "custom_loop") == ("mlp_classifier", pair.custom_loop)
     (cwd / "own.py").write_text("def train(hparams, run): ...\n")
     assert side.resolve("own.py", "fit") == ("own", catalog.Source(Path("own.py")))
+
+
+def test_processes_get_the_time_to_end_and_those_that_do_not_are_killed():
+    signals = "import signal, time; signal.signal(signal.SIGTERM, signal.{}); print(flush=True); time.sleep(60)"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", signals.format(handler)], stdout=subprocess.PIPE)
+        for handler in ("SIG_IGN", "SIG_DFL")
+    ]
+    for process in processes:
+        process.stdout.readline()  # it handles signals as it shall
+    side.end(processes, 0.5)
+    assert [process.returncode for process in processes] == [-signal.SIGKILL, -signal.SIGTERM]
+    for process in processes:
+        process.stdout.close()
 
 
 @pytest.mark.parametrize(

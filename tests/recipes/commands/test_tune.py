@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +15,11 @@ from recipes.__main__ import main
 from recipes.commands import catalog, side
 from recipes.commands.tuning import trials
 
+pytestmark = pytest.mark.usefixtures("cwd")
+
 SIDES = {"fit": "fit", "custom_loop": "loop"}
 SHORT = ("--epochs", "2", "--tuner", "random", "--no-jit-compile")  # compiling takes most of a short search
 COMPLETED = r"trial (\d+)/\d+: .*: val_loss [\d.]+ in epoch \d+; best [\d.]+ \(trial \d+\)"
-
-
-@pytest.fixture(autouse=True)
-def cwd(tmp_path, monkeypatch):
-    """The working directory of a test; `logs` is in it if anything was left."""
-    (tmp_path / "cwd").mkdir()
-    monkeypatch.chdir(tmp_path / "cwd")
-    return tmp_path / "cwd"
 
 
 @pytest.fixture
@@ -70,13 +63,6 @@ def read(name, recipe="mlp_classifier"):
 
 def scores(name, recipe="mlp_classifier"):
     return [trial["score"] for trial in read(name, recipe)[0]]
-
-
-def wait_for(condition, seconds=120):
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it did not happen in time"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +167,7 @@ def test_a_finished_search_says_so_and_a_longer_one_goes_on(tune, trained):
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_a_stopped_search_keeps_what_is_done_and_the_same_command_ends_it(how, code, tune, trained, cwd):
+def test_a_stopped_search_keeps_what_is_done_and_the_same_command_ends_it(how, code, tune, trained, cwd, wait_for):
     process = started(*SHORT, "--trials", "4", "--run", "x")
     folder = cwd / "logs" / "mlp_classifier" / "tune-x"
     wait_for((folder / "trial_1" / trials.ATTEMPTS).exists)
@@ -201,7 +187,7 @@ def test_a_stopped_search_keeps_what_is_done_and_the_same_command_ends_it(how, c
     assert scores("x") == scores("uninterrupted")
 
 
-def test_a_trial_that_kills_its_process_is_run_again_once(tune, trained, cwd):
+def test_a_trial_that_kills_its_process_is_run_again_once(tune, trained, cwd, wait_for):
     folder = cwd / "logs" / "mlp_classifier" / "tune-x" / "trial_0"
     for _ in range(2):
         process = started(*SHORT, "--trials", "2", "--run", "x")
@@ -329,7 +315,7 @@ def test_retrain_takes_the_validation_part_along_and_the_epochs_that_were_best(t
     assert again.splitlines()[-3:] == output.splitlines()[-3:]
 
 
-def test_two_processes_do_not_search_in_one_folder(tune, cwd):
+def test_two_processes_do_not_search_in_one_folder(tune, cwd, wait_for):
     process = started(*SHORT, "--trials", "3", "--run", "x")
     wait_for((cwd / "logs" / "mlp_classifier" / "tune-x" / "trial_0" / trials.ATTEMPTS).exists)
     code, output = tune(*SHORT, "--trials", "3", "--run", "x")
@@ -449,6 +435,7 @@ def test_every_recipe_can_be_searched(recipe, tune):
         ("--learning-rate -1", "--learning-rate is -1.0; it must be greater than 0"),
         ("--trails 3", "did you mean --trials?"),
         ("--run a/b", "--run is 'a/b'; it must be a plain name"),
+        ("--run=", "--run is ''; it must be a plain name"),
     ],
 )
 def test_bad_input_ends_in_one_line_and_leaves_nothing(args, message, cwd, capfd):

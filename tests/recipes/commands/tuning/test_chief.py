@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,17 +15,9 @@ from recipes.__main__ import main
 from recipes.commands.tuning import worker
 from recipes.commands.tuning.trials import ATTEMPTS
 
+pytestmark = pytest.mark.usefixtures("cwd", "no_variables")
+
 SEARCH = ("mlp_classifier", "--side", "custom_loop", "--tuner", "random", "--epochs", "2", "--no-jit-compile")
-
-
-@pytest.fixture(autouse=True)
-def cwd(tmp_path, monkeypatch):
-    """The working directory of a test."""
-    (tmp_path / "cwd").mkdir()
-    monkeypatch.chdir(tmp_path / "cwd")
-    for name in worker.VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path / "cwd"
 
 
 @pytest.fixture
@@ -53,14 +44,6 @@ def ended(process, seconds=120):
     """Return the exit code of a search and what it printed."""
     output, error = process.communicate(timeout=seconds)
     return process.returncode, output + error
-
-
-def wait_for(condition, seconds=90):
-    ends = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < ends, "it did not happen in time"
-        time.sleep(0.01)
-    return result
 
 
 def workers_of(process):
@@ -129,7 +112,7 @@ def test_a_search_that_began_in_one_process_goes_on_with_workers_and_back(start,
     assert scores() == in_one_process(5)
 
 
-def test_a_worker_that_is_killed_in_a_trial_gets_it_back_once_and_the_search_ends(start, in_one_process):
+def test_a_worker_that_is_killed_in_a_trial_gets_it_back_once_and_the_search_ends(start, in_one_process, wait_for):
     process = start("--trials", "4", "--workers", "2", "--run", "x")
     trial, victim = wait_for(lambda: busy(process))
     os.kill(victim, signal.SIGKILL)
@@ -141,7 +124,7 @@ def test_a_worker_that_is_killed_in_a_trial_gets_it_back_once_and_the_search_end
     assert output.count(f"trial {int(trial) + 1}/4: ") == 1
 
 
-def test_a_trial_that_kills_its_worker_twice_has_failed_and_the_search_ends(start, in_one_process):
+def test_a_trial_that_kills_its_worker_twice_has_failed_and_the_search_ends(start, in_one_process, wait_for):
     process = start("--trials", "2", "--workers", "1", "--run", "x")
     trial, first = wait_for(lambda: busy(process))
     os.kill(first, signal.SIGKILL)
@@ -172,6 +155,20 @@ def elsewhere(identifier, port):
     return dict(zip(worker.VARIABLES, (identifier, "127.0.0.1", port), strict=True))
 
 
+@pytest.fixture
+def chief_here(monkeypatch, capfd):
+    """A function that runs a chief that gets no workers in this process: its exit code and what it printed."""
+
+    def chief_here(port, *args):
+        for name, value in elsewhere("chief", port).items():
+            monkeypatch.setenv(name, value)
+        code = main(["tune", *SEARCH, "--trials", "1", "--run", "x", *args])
+        captured = capfd.readouterr()
+        return code, captured.out + captured.err
+
+    return chief_here
+
+
 def test_keras_tuners_variables_make_a_chief_and_workers_of_the_same_command(start, in_one_process):
     port = free_port()
     command = ("--trials", "3", "--run", "x")
@@ -183,7 +180,7 @@ def test_keras_tuners_variables_make_a_chief_and_workers_of_the_same_command(sta
     assert scores() == in_one_process(3)
 
 
-def test_the_trial_of_a_worker_elsewhere_that_dies_is_given_to_another(start, in_one_process):
+def test_the_trial_of_a_worker_elsewhere_that_dies_is_given_to_another(start, in_one_process, wait_for):
     port = free_port()
     command = ("--trials", "3", "--run", "x", "--time-limit", "12")
     chief = start(*command, **elsewhere("chief", port))
@@ -198,13 +195,13 @@ def test_the_trial_of_a_worker_elsewhere_that_dies_is_given_to_another(start, in
     assert scores() == in_one_process(3)
 
 
-def test_a_chief_without_workers_gives_up_after_the_time_limit(start):
-    code, output = ended(start("--trials", "1", "--run", "x", "--time-limit", "3", **elsewhere("chief", free_port())))
+def test_a_chief_without_workers_gives_up_after_the_time_limit(chief_here):
+    code, output = chief_here(free_port(), "--time-limit", "3")
     assert code == 1
     assert "no worker has asked for a trial for 3 s; the same command goes on from here" in output
 
 
-def test_the_workers_of_a_killed_chief_end_and_the_search_goes_on_later(start, in_one_process):
+def test_the_workers_of_a_killed_chief_end_and_the_search_goes_on_later(start, in_one_process, wait_for):
     process = start("--trials", "3", "--workers", "2", "--run", "x")
     wait_for(lambda: busy(process))
     running = workers_of(process).values()
@@ -216,7 +213,7 @@ def test_the_workers_of_a_killed_chief_end_and_the_search_goes_on_later(start, i
     assert scores() == in_one_process(3)
 
 
-def test_ctrl_c_ends_chief_and_workers_and_the_same_command_goes_on(start, in_one_process):
+def test_ctrl_c_ends_chief_and_workers_and_the_same_command_goes_on(start, in_one_process, wait_for):
     process = start("--trials", "3", "--workers", "2", "--run", "x")
     wait_for(lambda: busy(process))
     running = workers_of(process).values()
@@ -243,10 +240,10 @@ def test_a_worker_that_cannot_work_ends_the_search_with_its_last_words(start, cw
     assert "Traceback" not in process.stderr
 
 
-def test_a_port_that_is_taken_is_refused(start):
+def test_a_port_that_is_taken_is_refused(chief_here):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        code, output = ended(start("--trials", "1", "--run", "x", **elsewhere("chief", str(taken.getsockname()[1]))))
+        code, output = chief_here(str(taken.getsockname()[1]))
     assert code == 2
     assert "the chief cannot listen at 127.0.0.1:" in output.splitlines()[-1]

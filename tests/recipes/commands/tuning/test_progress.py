@@ -147,6 +147,39 @@ def test_a_trial_that_began_before_reloading_takes_no_time_and_is_shown(start, c
     assert capsys.readouterr().out.endswith(" in epoch 1; best 0.5 (trial 1)\n")
 
 
+def test_a_trial_that_runs_again_counts_when_it_ends_anew(start, clock, tmp_path, capsys):
+    oracle = start()
+    trial = oracle.create_trial("worker-1")
+    (tmp_path / "tune" / "trial_0" / "report.json").write_text('{"best": {"val_loss": 0.125}, "best_epoch": 1}')
+    trial.status = "COMPLETED"
+    oracle._save_trial(trial)  # and the process was killed
+    oracle = start()
+    again, other = (oracle.create_trial(f"worker-{number}") for number in (1, 2))
+    assert again.trial_id == "0"
+    clock.now += 10
+    end(oracle, other, tmp_path, 0.5, 1)
+    assert capsys.readouterr().out.endswith("; best 0.5 (trial 2); about 20 s left\n")
+    end(oracle, again, tmp_path, 0.25, 1)
+    assert capsys.readouterr().out.endswith("; best 0.25 (trial 1); about 10 s left\n")
+
+
+def test_the_first_of_equal_scores_is_the_best_whichever_ended_first(start, clock, tmp_path, capsys):
+    oracle = start()
+    first, second = (oracle.create_trial(f"worker-{number}") for number in (1, 2))
+    end(oracle, second, tmp_path, 0.5, 1)
+    end(oracle, first, tmp_path, 0.5, 1)
+    found = [line.partition("; best ")[2].partition(";")[0] for line in capsys.readouterr().out.splitlines()]
+    assert found == ["0.5 (trial 2)", "0.5 (trial 1)"]
+
+
+def test_only_the_trial_that_ended_is_read_from_disk(start, clock, tmp_path, capsys):
+    oracle = start()
+    end(oracle, oracle.create_trial("tuner0"), tmp_path, 0.25, 1)
+    (tmp_path / "tune" / "trial_0" / "report.json").write_text('{"best": {"val_loss": 0.125}}')
+    end(oracle, oracle.create_trial("tuner0"), tmp_path, 0.5, 1)
+    assert "; best 0.25 (trial 1)" in capsys.readouterr().out.splitlines()[1]
+
+
 def test_the_display_is_kept_in_the_oracles_state(start, clock, tmp_path):
     oracle = start()
     end(oracle, oracle.create_trial("tuner0"), tmp_path, 0.5, 1)

@@ -8,11 +8,7 @@ import pytest
 from recipes.commands.tuning import worker
 from recipes.shared.errors import UsageError
 
-
-@pytest.fixture(autouse=True)
-def no_variables(monkeypatch):
-    for name in worker.VARIABLES:
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("no_variables")
 
 
 @pytest.mark.parametrize(

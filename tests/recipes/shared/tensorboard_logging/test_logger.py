@@ -1,5 +1,6 @@
 """What TensorBoard gets while a model trains, read back from the event files by TensorBoard's own reader."""
 
+import functools
 import itertools
 import math
 import resource
@@ -101,6 +102,32 @@ def make_logger(tmp_path):
     yield make_logger
     for logger in made:
         logger.close()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A function that trains `linear` on a side, once a rate: a folder with its scalars, a witness, the seconds."""
+
+    @functools.cache
+    def trained(train_side, rate=RATE):
+        folder, witness = tmp_path_factory.mktemp("trained"), Witness()
+        logger = TensorBoardLogger(folder, HPARAMS, SCALARS)
+        logger.dataset = DATASET
+        began = time.perf_counter()
+        train_side(linear(), witness, logger, rate=rate)
+        seconds = time.perf_counter() - began
+        logger.close()
+        return folder, witness, seconds
+
+    return trained
+
+
+@pytest.fixture(scope="module")
+def witness():
+    """The witness of a training by fit that is not logged."""
+    witness = Witness()
+    fit(linear(), witness)
+    return witness
 
 
 @pytest.fixture
@@ -227,10 +254,9 @@ def test_where_fit_hides_its_steps_it_logs_the_mean_over_each_execution(
 
 
 @SIDES
-def test_every_epoch_is_logged_with_validation_in_a_folder_of_its_own(model, make_logger, tmp_path, train_side):
-    witness = Witness()
-    train_side(model, witness, make_logger())
-    train, validation = read(tmp_path / "train"), read(tmp_path / "validation")
+def test_every_epoch_is_logged_with_validation_in_a_folder_of_its_own(trained, train_side):
+    folder, witness, _ = trained(train_side)
+    train, validation = read(folder / "train"), read(folder / "validation")
     assert set(train) == SPEED | {
         "step_loss",
         "step_learning_rate",
@@ -248,11 +274,9 @@ def test_every_epoch_is_logged_with_validation_in_a_folder_of_its_own(model, mak
 
 
 @SIDES
-def test_speed_and_memory_of_an_epoch(model, make_logger, tmp_path, train_side):
-    began = time.perf_counter()
-    train_side(model, make_logger())
-    seconds = time.perf_counter() - began
-    train = read(tmp_path / "train")
+def test_speed_and_memory_of_an_epoch(trained, train_side):
+    folder, _, seconds = trained(train_side)
+    train = read(folder / "train")
     assert [steps_of(train[tag]) for tag in SPEED] == [[12, 24]] * 3
     steps, examples, memory = (
         [value for _, value in train[f"epoch_{name}"]]
@@ -273,9 +297,9 @@ def test_without_data_the_examples_a_second_are_not_known(model, make_logger, tm
     assert not any(tag.startswith("gradients/") for tag in read_tensors(tmp_path / "train"))
 
 
-def test_a_schedule_is_logged_as_the_rate_after_the_epochs_updates(model, make_logger, tmp_path):
-    fit(model, make_logger(), rate=SCHEDULE)
-    (first, half), (second, zero) = read(tmp_path / "train")["epoch_learning_rate"]
+def test_a_schedule_is_logged_as_the_rate_after_the_epochs_updates(trained):
+    folder, *_ = trained(fit, SCHEDULE)
+    (first, half), (second, zero) = read(folder / "train")["epoch_learning_rate"]
     assert (first, second) == (12, 24)
     assert half == pytest.approx(0.05)
     assert zero == pytest.approx(0.0)
@@ -336,12 +360,18 @@ def test_closing_before_training_writes_nothing(make_logger, tmp_path, options):
     assert list(tmp_path.iterdir()) == []
 
 
+IRIS = {"data": "iris", "epochs": 2, "batch_size": 8, "jit_compile": False}  # 96 examples: 12 steps
+IRIS["logging"] = LoggingOptions(every=5)
+
+
+@pytest.fixture(scope="module")
+def fit_side(tmp_path_factory, train_into):
+    return train_into(tmp_path_factory.mktemp("iris"), "mlp_classifier", "fit", **IRIS)
+
+
 @pytest.mark.parametrize("steps_per_execution", [None, 8])
-def test_both_sides_log_the_same_tags_and_the_loop_every_step(train, steps_per_execution):
-    options = {"data": "iris", "epochs": 2, "batch_size": 8, "jit_compile": False}  # 96 examples: 12 steps
-    options["logging"] = LoggingOptions(every=5)
-    fit_side = train("mlp_classifier", "fit", **options)
-    loop_side = train("mlp_classifier", "custom_loop", steps_per_execution=steps_per_execution, **options)
+def test_both_sides_log_the_same_tags_and_the_loop_every_step(fit_side, train, steps_per_execution):
+    loop_side = train("mlp_classifier", "custom_loop", steps_per_execution=steps_per_execution, **IRIS)
     for part in ("", "train", "validation", "test"):
         for kind, tags in accumulated(fit_side.folder / part).Tags().items():
             assert sorted(np.ravel(tags)) == sorted(np.ravel(accumulated(loop_side.folder / part).Tags()[kind]))
@@ -370,11 +400,10 @@ def test_fit_logs_the_rate_of_every_update(model, make_logger, tmp_path, rate, s
 @pytest.mark.parametrize(
     ("rate", "steps_per_execution"), [(0.0625, None), (SCHEDULE, None), (SCHEDULE, 1), (SCHEDULE, 5)]
 )
-def test_the_loop_logs_the_rates_that_fit_logs(model, make_logger, tmp_path, rate, steps_per_execution):
+def test_the_loop_logs_the_rates_that_fit_logs(model, make_logger, trained, tmp_path, rate, steps_per_execution):
     fit_by_loop(model, make_logger(), rate=rate, steps_per_execution=steps_per_execution)
     by_loop = read(tmp_path / "train")
-    fit(model, make_logger(folder=tmp_path / "fit"), rate=rate)
-    by_fit = read(tmp_path / "fit" / "train")
+    by_fit = read(trained(fit, rate)[0] / "train")
     assert len(by_fit["step_learning_rate"]) == 24
     for tag in ("step_learning_rate", "epoch_learning_rate"):
         assert by_loop[tag] == by_fit[tag]
@@ -426,11 +455,9 @@ def ratio(before, after):
     ],
 )
 def test_updates_are_set_against_the_weights_after_every_so_many_steps(
-    model, make_logger, tmp_path, train_side, every, steps
+    model, make_logger, witness, tmp_path, train_side, every, steps
 ):
     train_side(model, make_logger(LoggingOptions(every=every)))
-    witness = Witness()
-    fit(linear(), witness)
     train = read(tmp_path / "train")
     assert steps_of(train["update_to_weight"]) == steps
     assert steps_of(train["probe_gradient_norm"]) == [0, *steps]
@@ -454,10 +481,8 @@ def test_updates_are_set_against_the_weights_after_every_so_many_steps(
     [(None, 12, [12, 24], []), (3, 5, [5, 10, 12, 17, 22, 24], []), (None, 11, [], [12, 24]), (24, 5, [12, 24], [])],
 )
 def test_where_fit_hides_its_steps_the_way_that_an_execution_went_is_logged(
-    model, make_logger, tmp_path, every, steps_per_execution, hidden, single
+    model, make_logger, witness, tmp_path, every, steps_per_execution, hidden, single
 ):
-    witness = Witness()
-    fit(linear(), witness)
     fit(model, make_logger(LoggingOptions(every=every)), steps_per_execution=steps_per_execution)
     train = read(tmp_path / "train")
     assert steps_of(train.get("execution_update_to_weight", [])) == hidden
@@ -551,19 +576,34 @@ class Snapshots(keras.callbacks.Callback):
         self.taken.append(self.measure(self.model))
 
 
+@pytest.fixture(scope="module")
+def trained_deep(tmp_path_factory):
+    """A function that trains `deep` on a side, once with and once without XLA: a folder, the model, its snapshots."""
+
+    @functools.cache
+    def trained_deep(train_side, jit_compile):
+        folder, model = tmp_path_factory.mktemp("deep"), deep()
+        snapshots = Snapshots(lambda model: (gradients_by_tape(model), model.get_weights()))
+        logger = TensorBoardLogger(folder, HPARAMS, LoggingOptions(every=2))
+        logger.dataset = CLASSES["dataset"]
+        train_side(model, logger, snapshots, **CLASSES, jit_compile=jit_compile)
+        logger.close()
+        return folder, model, snapshots.taken
+
+    return trained_deep
+
+
 @SIDES
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_gradients_are_those_of_the_first_examples_in_inference_mode(make_logger, tmp_path, train_side, jit_compile):
-    model, snapshots = deep(), Snapshots(gradients_by_tape)
-    logger = make_logger(LoggingOptions(every=2), dataset=CLASSES["dataset"])
-    train_side(model, logger, snapshots, **CLASSES, jit_compile=jit_compile)
-    norms = dict(read(tmp_path / "train")["probe_gradient_norm"])
+def test_gradients_are_those_of_the_first_examples_in_inference_mode(trained_deep, train_side, jit_compile):
+    folder, model, taken = trained_deep(train_side, jit_compile=jit_compile)
+    norms = dict(read(folder / "train")["probe_gradient_norm"])
     assert list(norms) == [0, 2, 4, 5, 6, 8, 10]
-    tensors = read_tensors(tmp_path / "train")
+    tensors = read_tensors(folder / "train")
     assert {tag for tag in tensors if tag.startswith("gradients/")} == {
         f"gradients/{variable.path}" for variable in model.trainable_variables
     }
-    for epoch, gradients in enumerate(snapshots.taken):
+    for epoch, (gradients, _) in enumerate(taken):
         expected = np.linalg.norm(np.concatenate([gradient.ravel() for gradient in gradients]))
         assert norms[5 * epoch] == pytest.approx(expected, rel=1e-5)
         for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
@@ -574,18 +614,16 @@ def test_gradients_are_those_of_the_first_examples_in_inference_mode(make_logger
 
 
 @SIDES
-def test_histograms_of_all_weights_are_logged_before_training_and_after_every_epoch(make_logger, tmp_path, train_side):
-    model, snapshots = deep(), Snapshots(lambda model: model.get_weights())
-    logger = make_logger(LoggingOptions(every=2), dataset=CLASSES["dataset"])
-    train_side(model, logger, snapshots, **CLASSES)
-    tensors = read_tensors(tmp_path / "train")
+def test_histograms_of_all_weights_are_logged_before_training_and_after_every_epoch(trained_deep, train_side):
+    folder, model, taken = trained_deep(train_side, jit_compile=False)
+    tensors = read_tensors(folder / "train")
     found = {tag for tag in tensors if tag.startswith("weights/")}
     assert found == {f"weights/{weight.path}" for weight in model.weights}
     assert "weights/sequential/batch_normalization/moving_mean" in found
     for index, weight in enumerate(model.weights):
         points = tensors[f"weights/{weight.path}"]
         assert steps_of(points) == [0, 5, 10]
-        for (_, histogram), weights in zip(points, snapshots.taken, strict=True):
+        for (_, histogram), (_, weights) in zip(points, taken, strict=True):
             assert_histogram(histogram, weights[index])
 
 
