@@ -28,7 +28,7 @@ from recipes.shared.errors import UsageError
 Step = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # from a batch to its loss, a scalar
 Chunk = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 NO_LOSS = "train_step and test_step must return the loss of their batch"
-SHORTEST_PROGRAM = 8  # steps; a chunk of one differed from fit in the last bit, chunks of 8 and more did not
+SHORTEST_PROGRAM = 2  # steps; XLA takes a loop of a single turn apart, and its step is no longer compiled alone
 
 
 class Loop:
@@ -63,7 +63,7 @@ class Loop:
         learning_rate: float | Callable[[tf.Tensor], tf.Tensor] | None = None,
         steps_per_execution: int | None = None,
         jit_compile: bool = False,
-        one_program: bool = False,
+        one_program: bool = True,
         test_step: Step | None = None,
     ) -> None:
         self.model = model
@@ -175,10 +175,11 @@ class Loop:
                     if model.stop_training:
                         break
                 logs = _results(metrics)  # before validation, which uses the same metrics
-                validation_logs = self._evaluate(
-                    self._validate_chunk, *validation, batch_size, self.steps_per_execution, hooks
-                )
-                logs |= {f"val_{name}": value for name, value in validation_logs.items()}
+                if len(dataset.validation):
+                    validation_logs = self._evaluate(
+                        self._validate_chunk, *validation, batch_size, self.steps_per_execution, hooks
+                    )
+                    logs |= {f"val_{name}": value for name, value in validation_logs.items()}
                 hooks.on_epoch_end(epoch, logs)
                 yield logs
                 if model.stop_training:
@@ -259,9 +260,13 @@ def _chunks(compiled_step: Any, fuse: bool) -> Chunk:
     def run_steps(x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         steps = tf.shape(rows)[0]
         results = tf.TensorArray(tf.float32, size=steps)
+        batch = tf.gather(x, rows[0]), tf.gather(y, rows[0])
         for index in tf.range(steps):
-            batch = rows[index]
-            results = results.write(index, compiled_step(tf.gather(x, batch), tf.gather(y, batch)))
+            results = results.write(index, compiled_step(*batch))
+            # Gathered for the next turn: what a loop carries is where XLA's fusions end, so the step is compiled as if
+            # it stood alone. Gathered in the same turn, the batch becomes a part of the first matrix product.
+            following = rows[tf.minimum(index + 1, steps - 1)]
+            batch = tf.gather(x, following), tf.gather(y, following)
         return results.stack()
 
     @functools.cache

@@ -68,6 +68,7 @@ def train(hparams: HParams, run: Run) -> None:
         optimizer,
         steps_per_execution=hparams.steps_per_execution,
         jit_compile=hparams.jit_compile,
+        one_program=False,  # inside a loop of XLA's, convolutions take 30 times as long, and have other bits
     )
     driver = programs.reuse(driver, hparams)  # in a search; else it stays as it is
     driver.train(

@@ -64,7 +64,6 @@ def train(hparams: HParams, run: Run) -> None:
         optimizer,
         steps_per_execution=hparams.steps_per_execution,
         jit_compile=hparams.jit_compile,
-        one_program=True,
     )
     driver = programs.reuse(driver, hparams)  # in a search; else it stays as it is
     driver.train(
