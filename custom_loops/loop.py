@@ -4,11 +4,10 @@ What it does is what fit does, with the same bits in the end (docs/why-results-d
 back to Python after every execution, this compiles a whole chunk of steps and gathers their batches inside.
 
 A chunk takes one of two forms:
-- nested: a plain graph loop that calls one (XLA-)compiled step. It is fit's own shape, and gave fit's bits wherever it
-  was tried.
-- one program: the loop itself inside XLA, up to twice as fast. XLA fuses across the step's border, so the bits are
-  fit's for some models and not for others (convolutions, linear models, one hidden unit before a softmax); a pair asks
-  for it only where the parity tests prove it. Chunks of fewer than 8 steps and the short last batch stay nested.
+- one program: with XLA, the loop over the steps is a part of what XLA compiles. Each turn gathers the batch of the next
+  one: what a loop carries is where XLA's fusions end, so a step is compiled as if it stood alone, as fit's are.
+- nested: a plain graph loop that calls the (XLA-)compiled step. It is fit's own shape. Without XLA it is the only one;
+  with XLA it serves the short last batch, validation, and models of convolutions, which are slow in a loop of XLA's.
 """
 
 import contextlib
@@ -26,9 +25,8 @@ from recipes.shared.data import Dataset, Split, epoch_order
 from recipes.shared.errors import UsageError
 
 Step = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # from a batch to its loss, a scalar
-Chunk = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+Chunk = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, int, int], tf.Tensor]
 NO_LOSS = "train_step and test_step must return the loss of their batch"
-SHORTEST_PROGRAM = 2  # steps; XLA takes a loop of a single turn apart, and its step is no longer compiled alone
 
 
 class Loop:
@@ -47,7 +45,7 @@ class Loop:
             function from the number of updates made before (int32) to the rate.
         steps_per_execution: batches between two calls of the batch hooks, as in fit; None is a whole epoch.
         jit_compile: compile the steps with XLA.
-        one_program: with `jit_compile`, compile chunks as one XLA program.
+        one_program: with `jit_compile`, compile chunks as one XLA program. False is for convolutions.
         test_step: updates `metrics` from a batch without training, and returns its loss; if not given, the mean of
             `loss` and the losses of the model, and the other metrics, as fit measures them.
     """
@@ -76,9 +74,10 @@ class Loop:
         fuse = jit_compile and one_program
         self._train_step = _compile(train_step, metrics, jit_compile)
         measure = _compile(test_step or _make_test_step(model, loss, metrics), metrics, jit_compile)
-        self._train_chunk = _chunks(self._train_step, fuse)
-        self._validate_chunk = _chunks(measure, fuse)
-        self._test_chunk = _chunks(measure, False) if fuse else self._validate_chunk
+        self._train_chunk = _chunks(self._train_step, 1 + len(metrics), fuse)
+        self._test_chunk = _chunks(
+            measure, 1 + len(metrics), False
+        )  # validation and test share it, and no short run waits for another
         if optimizer is not None:
             model.optimizer = optimizer
             optimizer.build(model.trainable_variables)  # before tracing: a graph cannot create variables twice
@@ -166,9 +165,9 @@ class Loop:
                 for first, last, chunks in _executions(order, batch_size, self.steps_per_execution, alone):
                     hooks.on_train_batch_begin(first)
                     execution_logs = {}
-                    for step, rows in chunks:
+                    for step, *rows in chunks:
                         _call(hooks, "on_train_chunk_begin", step)
-                        step_losses, values = self._run(self._train_chunk, x, y, rows)
+                        step_losses, values = self._run(self._train_chunk, x, y, *rows)
                         _call(hooks, "on_train_chunk_end", step, values, step_losses)
                         execution_logs = {name: value[-1] for name, value in values.items()}
                     hooks.on_train_batch_end(last, execution_logs)
@@ -176,9 +175,7 @@ class Loop:
                         break
                 logs = _results(metrics)  # before validation, which uses the same metrics
                 if len(dataset.validation):
-                    validation_logs = self._evaluate(
-                        self._validate_chunk, *validation, batch_size, self.steps_per_execution, hooks
-                    )
+                    validation_logs = self._evaluate(*validation, batch_size, self.steps_per_execution, hooks)
                     logs |= {f"val_{name}": value for name, value in validation_logs.items()}
                 hooks.on_epoch_end(epoch, logs)
                 yield logs
@@ -191,11 +188,10 @@ class Loop:
     def evaluate(self, split: Split, *, batch_size: int) -> dict[str, float]:
         """Return the metrics over `split` by name, as `model.evaluate(..., return_dict=True)` does."""
         with _explained():
-            return self._evaluate(self._test_chunk, *_tensors(split), batch_size, None, keras.callbacks.CallbackList())
+            return self._evaluate(*_tensors(split), batch_size, None, keras.callbacks.CallbackList())
 
     def _evaluate(
         self,
-        chunk: Chunk,
         x: tf.Tensor,
         y: tf.Tensor,
         batch_size: int,
@@ -207,18 +203,18 @@ class Loop:
         for first, last, chunks in _executions(tf.range(len(x)), batch_size, steps_per_execution):
             hooks.on_test_batch_begin(first)
             values: dict[str, np.ndarray] = {}
-            for _, rows in chunks:
-                _, values = self._run(chunk, x, y, rows)
+            for _, *rows in chunks:
+                _, values = self._run(self._test_chunk, x, y, *rows)
             hooks.on_test_batch_end(last, {name: value[-1] for name, value in values.items()})
         logs = _results(self.metrics)
         hooks.on_test_end(logs)
         return logs
 
     def _run(
-        self, chunk: Chunk, x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor
+        self, chunk: Chunk, x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor, begin: int, end: int
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return the loss of every step of `chunk`, and the metrics after every step."""
-        step_losses, *values = chunk(x, y, rows).numpy().T
+        step_losses, *values = chunk(x, y, rows, begin, end).numpy()[begin:end].T
         return step_losses, {metric.name: value for metric, value in zip(self.metrics, values, strict=True)}
 
 
@@ -249,49 +245,55 @@ def _compile(step: Step, metrics: Sequence[keras.metrics.Metric], jit_compile: b
     return tf.function(step_results, jit_compile=jit_compile)
 
 
-def _chunks(compiled_step: Any, fuse: bool) -> Chunk:
-    """Return a function from data and rows of it, (steps, batch), to the results of every step, (steps, results).
+def _chunks(compiled_step: Any, results_of_a_step: int, fuse: bool) -> Chunk:
+    """Return a function from data, rows of it (steps, batch), and the first and last step, to (steps, results).
+
+    The last step is not included; the results of the others, not made, are 0.
 
     Nested, the step is traced once for batches of any size and any data of the same features, as fit traces its own: a
     fixed batch size is another graph, in which XLA may add up in another order (one feature, batches of 32: 1e-6 off).
-    One program, where `fuse` asks for it, is traced for each shape of data and rows.
+    One program, where `fuse` asks for it, is traced for each shape of data and rows, but for any number of steps: XLA
+    does not know it, and so cannot take the loop apart where there is only one.
     """
 
-    def run_steps(x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    def run_steps(x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
         steps = tf.shape(rows)[0]
-        results = tf.TensorArray(tf.float32, size=steps)
-        batch = tf.gather(x, rows[0]), tf.gather(y, rows[0])
-        for index in tf.range(steps):
+        results = tf.TensorArray(tf.float32, size=steps, element_shape=(results_of_a_step,))
+        batch = tf.gather(x, rows[begin]), tf.gather(y, rows[begin])
+        for index in tf.range(begin, end):
             results = results.write(index, compiled_step(*batch))
-            # Gathered for the next turn: what a loop carries is where XLA's fusions end, so the step is compiled as if
-            # it stood alone. Gathered in the same turn, the batch becomes a part of the first matrix product.
+            # Gathered for the next turn; in the same turn XLA may make it a part of the step's first matrix product,
+            # which then adds up in another order.
             following = rows[tf.minimum(index + 1, steps - 1)]
             batch = tf.gather(x, following), tf.gather(y, following)
         return results.stack()
 
     @functools.cache
-    def compiled(one_program: bool, *shapes: tf.TensorSpec) -> Chunk:
+    def compiled(one_program: bool, *shapes: tf.TensorSpec) -> Any:
         # a partial, because TensorFlow warns of retracing by the code of a function, and each shape has its own trace
-        return tf.function(functools.partial(run_steps), input_signature=shapes, jit_compile=one_program or None)
+        bounds = [tf.TensorSpec((), tf.int32)] * 2
+        return tf.function(
+            functools.partial(run_steps), input_signature=[*shapes, *bounds], jit_compile=one_program or None
+        )
 
-    def chunk(x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        if fuse and len(rows) >= SHORTEST_PROGRAM:
+    def chunk(x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor, begin: int, end: int) -> tf.Tensor:
+        if fuse and len(rows) > 1:
             shapes = [tf.TensorSpec(data.shape, data.dtype) for data in (x, y, rows)]
-            return compiled(True, *shapes)(x, y, rows)
+            return compiled(True, *shapes)(x, y, rows, begin, end)
         any_examples = [tf.TensorSpec((None, *data.shape[1:]), data.dtype) for data in (x, y)]
-        return compiled(False, *any_examples, tf.TensorSpec((None, None), rows.dtype))(x, y, rows)
+        return compiled(False, *any_examples, tf.TensorSpec((None, None), rows.dtype))(x, y, rows, begin, end)
 
     return chunk
 
 
 def _executions(
     order: tf.Tensor, batch_size: int, steps_per_execution: int | None, alone: Collection[int] = ()
-) -> Iterable[tuple[int, int, list[tuple[int, tf.Tensor]]]]:
+) -> Iterable[tuple[int, int, list[tuple[int, tf.Tensor, int, int]]]]:
     """Cut an epoch as fit does: yield (first batch, last batch, chunks) for every execution.
 
-    A chunk is (its first step, rows of shape (steps, batch)); a short last batch is a chunk of its own, and so are the
-    steps `alone`. The last batch is `first + steps_per_execution - 1` even where the epoch ends before, because fit
-    counts like that.
+    A chunk is (its first step, rows of shape (steps, batch), which of these come first and last); a short last batch is
+    a chunk of its own, and so are the steps `alone`. The last batch is `first + steps_per_execution - 1` even where the
+    epoch ends before, because fit counts like that.
     """
     examples = len(order)
     full_steps = examples // batch_size
@@ -301,9 +303,9 @@ def _executions(
     for first in range(0, steps, steps_per_execution):
         end = max(first, min(first + steps_per_execution, full_steps))
         cuts = {cut for step in alone for cut in (step, step + 1) if first < cut < end}
-        chunks = [(begin, full[begin:stop]) for begin, stop in itertools.pairwise(sorted({first, *cuts, end}))]
+        chunks = [(begin, full, begin, stop) for begin, stop in itertools.pairwise(sorted({first, *cuts, end}))]
         if first + steps_per_execution >= steps and examples % batch_size:
-            chunks.append((full_steps, order[tf.newaxis, full_steps * batch_size :]))
+            chunks.append((full_steps, order[tf.newaxis, full_steps * batch_size :], 0, 1))
         yield first, first + steps_per_execution - 1, chunks
 
 

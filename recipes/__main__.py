@@ -18,9 +18,10 @@ USAGE = """usage: recipes VERB ...
   diff NAME | FIT.py LOOP.py     show two files side by side
   tune NAME [flags]              search its learning rate, batch size and more
   board [NAME] [--port N]        open TensorBoard on the runs
+  bench [CASE...] [--peers]      measure a step of both sides, of Keras as documented, and of other frameworks
 
 `recipes VERB --help` and `recipes fit NAME --help` say more."""
-VERBS = ("list", "fit", "loop", "compare", "diff", "tune", "board")
+VERBS = ("list", "fit", "loop", "compare", "diff", "tune", "board", "bench")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -89,6 +90,10 @@ def _run(verb: str, args: list[str]) -> int:
         from recipes.commands import board
 
         return board.main(args)
+    if verb == "bench":
+        from recipes.commands import bench
+
+        return bench.main(args)
     near = difflib.get_close_matches(verb, VERBS, n=1)
     raise UsageError(
         f"no verb {verb!r}; " + (f"did you mean {near[0]}? " if near else "") + "`recipes --help` lists them"

@@ -148,20 +148,30 @@ def test_a_callbacks_own_error_is_not_hidden(dataset):
         run_loop(dataset, [Fails()], None)
 
 
-@pytest.mark.parametrize(
-    ("options", "steps_per_execution", "shapes"),
-    [
-        ({}, None, [(None, 5)]),  # nested: once for batches of any size, as fit does
-        ({}, 5, [(None, 5)]),
-        ({"jit_compile": True}, None, [(None, 5)]),
-        ({"jit_compile": True, "one_program": True}, None, [(8, 5), (None, 5)]),
-        ({"jit_compile": True, "one_program": True}, 9, [(8, 5), (None, 5)]),  # 9 fused, 3 and 1 nested
-    ],
-)
-def test_steps_are_traced_once_and_never_after_the_first_epoch(dataset, options, steps_per_execution, shapes):
-    traced = []
-    run_loop(dataset, [], steps_per_execution, epochs=3, traced=traced, **options)
-    assert [tuple(shape) for shape in traced] == shapes
+NESTED, ONE_PROGRAM = {"jit_compile": True, "one_program": False}, {"jit_compile": True}
+
+
+@pytest.mark.parametrize("options", [{}, NESTED, ONE_PROGRAM], ids=["graph", "nested", "one program"])
+@pytest.mark.parametrize(("steps_per_execution", "batch_size"), [(None, BATCH), (5, BATCH), (1, 10), (None, 200)])
+def test_steps_are_traced_once_a_shape_and_never_after_the_first_epoch(
+    dataset, monkeypatch, options, steps_per_execution, batch_size
+):
+    chunks, traced = [], []  # whether each trace of a chunk is of training, and the batches that steps were traced for
+    tensor_array = tf.TensorArray
+    monkeypatch.setattr(tf, "TensorArray", lambda *args, **kw: chunks.append(None) or tensor_array(*args, **kw))
+    driver = driver_of(dataset, traced=traced, steps_per_execution=steps_per_execution, **options)
+    counts = []
+    for _ in driver.epochs(dataset, batch_size=batch_size, epochs=3, seed=0):
+        counts.append((len(chunks), len(traced)))
+    driver.optimizer.learning_rate = 0.5
+    driver.train(dataset, batch_size=batch_size, epochs=1, seed=1)
+
+    full_steps, short = divmod(EXAMPLES, batch_size)
+    fused = options is ONE_PROGRAM and full_steps > 1  # all full batches, whatever chunks they come in
+    any_size = not fused or short  # batches of any size share one
+    assert traced == [(batch_size, 5)] * bool(fused) + [(None, 5)] * bool(any_size)
+    assert len(chunks) == bool(fused) + bool(any_size) + 1  # the last is that of validation
+    assert counts == [(len(chunks), len(traced))] * 3
 
 
 def test_callbacks_that_ask_for_it_see_every_single_step(dataset):
@@ -415,7 +425,7 @@ def test_watching_changes_no_bit_and_traces_nothing_again(dataset, options, watc
     model, history = run_loop(dataset, [Watching(watched)], None, traced=traced, **options)
     assert same_bytes(plain, model)
     assert history == plain_history
-    assert traced == [(None, 5)]
+    assert traced == ([(8, 5)] if options else []) + [(None, 5)]  # one program for all full batches, watched or not
 
 
 @pytest.mark.parametrize("steps_per_execution", [None, 5])

@@ -1,0 +1,1 @@
+"""What `recipes bench` does: the cases, the contestants, and how they take turns."""
