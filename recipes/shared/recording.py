@@ -93,7 +93,8 @@ class Recorder(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Stop when the loss so far is not finite, or a signal asks. `batch` is the last one of this execution."""
         interruption.stop_if_asked()
-        self.steps_per_execution = batch - self._first_batch + 1
+        # the last may be shorter, where a recipe says so
+        self.steps_per_execution = max(self.steps_per_execution, batch - self._first_batch + 1)
         steps = steps_done(batch, self.params or {})
         if steps > self._checked:
             only = steps == self._checked + 1

@@ -80,6 +80,8 @@ class TensorBoardLogger(keras.callbacks.Callback):
         optimizer = getattr(self.model, "optimizer", None)
         self.updates = int(optimizer.iterations) if optimizer is not None else 0
         self._learning_rates = LearningRates(self.model, params, self.hparams)
+        # a recipe says it whose model makes several updates in what is one step to fit
+        self._steps_per_execution = params.get("steps_per_execution", getattr(self.model, "steps_per_execution", 1))
         if self.options.level != "nothing":
             self._begin_session(self.model)
         if self._everything:
@@ -109,7 +111,7 @@ class TensorBoardLogger(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         """Look at the weights before an execution that has a watched step."""
-        self._look_before(batch, getattr(self.model, "steps_per_execution", 1))
+        self._look_before(batch, self._steps_per_execution)
 
     def on_train_chunk_begin(self, first_step: int) -> None:
         """Look at the weights before a watched step. Only the custom loop calls this."""
@@ -298,7 +300,7 @@ class TensorBoardLogger(keras.callbacks.Callback):
         }
         first = self.updates + self._logged - len(self._rates) + 1
         columns = {"step_learning_rate": self._rates}
-        if getattr(self.model, "steps_per_execution", 1) == 1 and len(losses) == len(self._rates):
+        if self._steps_per_execution == 1 and len(losses) == len(self._rates):
             columns["step_loss"] = list(losses.values())
         else:
             for step, loss in losses.items():

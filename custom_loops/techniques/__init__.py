@@ -1,0 +1,1 @@
+"""Techniques: other ways to train, with an explicit loop."""

@@ -1,0 +1,1 @@
+"""Techniques: other ways to give a training to `model.fit`."""
