@@ -24,6 +24,7 @@ import tensorflow as tf
 from recipes.shared import losses
 from recipes.shared.data import Dataset, Split, epoch_order
 from recipes.shared.errors import UsageError
+from recipes.shared.streaming import Block, Streamed
 
 Step = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # from a batch to its loss, a scalar
 Chunk = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -137,9 +138,9 @@ class Loop:
         To end the training early set `model.stop_training`: a `break` would leave `on_train_end` out.
         """
         model, metrics = self.model, self.metrics
-        x, y = _tensors(dataset.train)
+        blocks = _feed(dataset.train, batch_size, self.steps_per_execution)
         validation = _tensors(dataset.validation)
-        steps = -(-len(x) // batch_size)
+        steps = -(-len(dataset.train) // batch_size)
         hooks = keras.callbacks.CallbackList(
             list(callbacks),
             add_history=True,
@@ -161,14 +162,14 @@ class Loop:
             for epoch in range(getattr(model, "_initial_epoch", None) or 0, epochs):
                 _reset(metrics)
                 hooks.on_epoch_begin(epoch)
-                order = epoch_order(len(x), seed, epoch)
                 alone = {step for watched in _call(hooks, "steps_to_watch", steps) for step in watched}
-                for first, last, chunks in _executions(order, batch_size, self.steps_per_execution, alone):
+                execution = self.steps_per_execution or steps
+                for first, last, chunks in _executions(blocks(seed, epoch), batch_size, execution, alone):
                     hooks.on_train_batch_begin(first)
                     execution_logs = {}
-                    for step, rows in chunks:
+                    for step, batches in chunks:
                         _call(hooks, "on_train_chunk_begin", step)
-                        step_losses, values = self._run(self._train_chunk, x, y, rows)
+                        step_losses, values = self._run(self._train_chunk, *batches)
                         _call(hooks, "on_train_chunk_end", step, values, step_losses)
                         execution_logs = {name: value[-1] for name, value in values.items()}
                     hooks.on_train_batch_end(last, execution_logs)
@@ -204,11 +205,12 @@ class Loop:
     ) -> dict[str, float]:
         hooks.on_test_begin()
         _reset(self.metrics)
-        for first, last, chunks in _executions(tf.range(len(x)), batch_size, steps_per_execution):
+        execution = steps_per_execution or -(-len(x) // batch_size)
+        for first, last, chunks in _executions([(x, y, tf.range(len(x)))], batch_size, execution):
             hooks.on_test_batch_begin(first)
             values: dict[str, np.ndarray] = {}
-            for _, rows in chunks:
-                _, values = self._run(chunk, x, y, rows)
+            for _, batches in chunks:
+                _, values = self._run(chunk, *batches)
             hooks.on_test_batch_end(last, {name: value[-1] for name, value in values.items()})
         logs = _results(self.metrics)
         hooks.on_test_end(logs)
@@ -284,27 +286,40 @@ def _chunks(compiled_step: Any, fuse: bool) -> Chunk:
     return chunk
 
 
+def _feed(split: Split, batch_size: int, steps_per_execution: int | None) -> Callable[[int, int], Iterable[Block]]:
+    """Return a function from the seed and an epoch to its examples in blocks: one in memory, or those of a stream."""
+    if isinstance(split, Streamed):
+        return split.feed(batch_size, steps_per_execution)
+    x, y = _tensors(split)
+    return lambda seed, epoch: [(x, y, epoch_order(split.examples, seed, epoch))]
+
+
 def _executions(
-    order: tf.Tensor, batch_size: int, steps_per_execution: int | None, alone: Collection[int] = ()
-) -> Iterable[tuple[int, int, list[tuple[int, tf.Tensor]]]]:
+    blocks: Iterable[Block], batch_size: int, steps_per_execution: int, alone: Collection[int] = ()
+) -> Iterator[tuple[int, int, Iterable[tuple[int, Block]]]]:
     """Cut an epoch as fit does: yield (first batch, last batch, chunks) for every execution.
 
-    A chunk is (its first step, rows of shape (steps, batch)); a short last batch is a chunk of its own, and so are the
-    steps `alone`. The last batch is `first + steps_per_execution - 1` even where the epoch ends before, because fit
-    counts like that.
+    A chunk is (its first step, (x, y, rows of shape (steps, batch))); it lies in one block. A short last batch is a
+    chunk of its own, and so are the steps `alone`. The last batch is `first + steps_per_execution - 1` even where the
+    epoch ends before, because fit counts like that.
     """
-    examples = len(order)
-    full_steps = examples // batch_size
-    full = tf.reshape(order[: full_steps * batch_size], (full_steps, batch_size))
-    steps = -(-examples // batch_size)
-    steps_per_execution = steps_per_execution or steps
-    for first in range(0, steps, steps_per_execution):
-        end = max(first, min(first + steps_per_execution, full_steps))
-        cuts = {cut for step in alone for cut in (step, step + 1) if first < cut < end}
-        chunks = [(begin, full[begin:stop]) for begin, stop in itertools.pairwise(sorted({first, *cuts, end}))]
-        if first + steps_per_execution >= steps and examples % batch_size:
-            chunks.append((full_steps, order[tf.newaxis, full_steps * batch_size :]))
-        yield first, first + steps_per_execution - 1, chunks
+
+    def cut() -> Iterator[tuple[int, Block]]:
+        end = 0
+        for x, y, rows in blocks:
+            first, full_steps = end, len(rows) // batch_size
+            end = first + full_steps
+            full = tf.reshape(rows[: full_steps * batch_size], (full_steps, batch_size))
+            executions = range(first - first % steps_per_execution, end, steps_per_execution)
+            borders = {*executions, *alone, *(step + 1 for step in alone)}
+            cuts = sorted({first, end, *(border for border in borders if first < border < end)})
+            for begin, stop in itertools.pairwise(cuts):
+                yield begin, (x, y, full[begin - first : stop - first])
+            if len(rows) % batch_size:
+                yield end, (x, y, rows[tf.newaxis, full_steps * batch_size :])
+
+    for number, chunks in itertools.groupby(cut(), lambda chunk: chunk[0] // steps_per_execution):
+        yield number * steps_per_execution, (number + 1) * steps_per_execution - 1, chunks
 
 
 def _tensors(split: Split) -> tuple[tf.Tensor, tf.Tensor]:

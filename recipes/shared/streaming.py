@@ -1,0 +1,166 @@
+"""A training part that is read while it trains: stacked chunks through tf.data, with the bits of the part in memory.
+
+At any time there are two shards as they came (one in use, the next being read) and three blocks of examples as the
+model takes them (in training, waiting, being made), whatever the size of the whole.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import tensorflow as tf
+
+from recipes.shared.errors import UsageError
+from recipes.shared.splits import Split, epoch_order, shard_order
+
+BLOCK_BYTES = 32 * 2**20  # of float32 features: 335 batches of 32 images of MNIST, 30 ms of an MLP's training
+
+Shard = tuple[np.ndarray, np.ndarray]
+Block = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # x, y, and which rows of them come in which order
+
+
+class Streamed(Split):
+    """A training part that is not in memory; whoever asks for its `x` or `y` is refused.
+
+    Args:
+        read: from the number of a shard to its features as they came and its targets as the model wants them.
+        shards: how many examples each shard has.
+        prepare: from features as they came to those that the model takes, example by example.
+    """
+
+    def __init__(
+        self, read: Callable[[int], Shard], shards: Sequence[int], prepare: Callable[[np.ndarray], np.ndarray]
+    ) -> None:
+        object.__setattr__(self, "shards", tuple(shards))  # the dataclass that it inherits is frozen
+        self.read = read
+        self.prepare = prepare
+        self.failure: Exception | None = None
+        self.example = self.first(1)
+
+    def __len__(self) -> int:
+        return sum(self.shards)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example's features."""
+        return self.example.x.shape[1:]
+
+    @property
+    def x(self) -> np.ndarray:
+        """Not there.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError("this recipe needs its whole training part in memory; leave out --stream")
+
+    y = x
+
+    def first(self, count: int) -> Split:
+        """Return the first `count` examples in the order of the files, or all if there are fewer."""
+        shards = []
+        for shard, examples in enumerate(self.shards):
+            x, y = self.read(shard)
+            shards.append((self.prepare(x[:count]), y[:count]))
+            count -= examples
+            if count <= 0:
+                break
+        x, y = (np.concatenate(arrays) for arrays in zip(*shards, strict=True))
+        return Split(x, y)
+
+    def map_targets(self, function: Callable[[np.ndarray], np.ndarray]) -> "Streamed":
+        """Return the same examples with `function` applied to their targets."""
+
+        def read(shard: int) -> Shard:
+            x, y = self.read(shard)
+            return x, function(y)
+
+        return Streamed(read, self.shards, self.prepare)
+
+    def feed(self, batch_size: int, steps_per_execution: int | None) -> Callable[[int, int], Iterator[Block]]:
+        """Return a function from the seed and an epoch to its examples, in the order of `epoch_order`, in blocks.
+
+        Blocks hold whole batches, but for the last, which may end in a short one. They are alike in size wherever they
+        can be, because a program is compiled for each: several executions, or a part of one. The function raises a
+        UsageError if a shard can no longer be read.
+        """
+        steps = -(-len(self) // batch_size)
+        most = self._most_steps(batch_size)
+        unit = steps_per_execution or steps
+        unit = max(unit, most // unit * unit)
+        starts = [begin for start in range(0, steps, unit) for begin in range(start, min(start + unit, steps), most)]
+        borders = [min(step * batch_size, len(self)) for step in (*starts, steps)]
+        sizes = [end - begin for begin, end in itertools.pairwise(borders)]
+        order = (0, 0)
+        dataset = self._dataset(lambda: self._stack(sizes, *order)).prefetch(
+            1
+        )  # once: it takes longer than an iterator
+
+        def blocks(seed: int, epoch: int) -> Iterator[Block]:
+            nonlocal order
+            order = seed, epoch
+            try:
+                for x, y in dataset:
+                    yield x, y, tf.range(len(x))
+            except tf.errors.OpError:
+                raise self.failure or UsageError("the stream of shards ended early") from None
+
+        return blocks
+
+    def batches(self, batch_size: int, order: Callable[[], tuple[int, int]]) -> tf.data.Dataset:
+        """Return one epoch of batches for `model.fit`; `order` gives its seed and number when it starts."""
+        size = self._most_steps(batch_size) * batch_size
+
+        def stack() -> Iterator[Shard]:
+            full, rest = divmod(len(self), size)
+            return self._stack([size] * full + [rest] * (rest > 0), *order())
+
+        steps = -(-len(self) // batch_size)
+        # fit asks for the number of steps before it starts; a generator does not say
+        batches = self._dataset(stack).prefetch(1).rebatch(batch_size)
+        return batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(tf.data.AUTOTUNE)
+
+    def _most_steps(self, batch_size: int) -> int:
+        return max(1, BLOCK_BYTES // (batch_size * self.example.x.nbytes))
+
+    def _dataset(self, stack: Callable[[], Iterable[Shard]]) -> tf.data.Dataset:
+        """Return what `stack` yields, made in a thread of tf.data."""
+
+        def generate() -> Iterator[Shard]:
+            try:
+                yield from stack()
+            except Exception as error:
+                self.failure = error  # tf.data passes on no more than its text
+                raise
+
+        arrays = self.example.x, self.example.y
+        signature = tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in arrays)
+        return tf.data.Dataset.from_generator(generate, output_signature=signature)
+
+    def _stack(self, sizes: Iterable[int], seed: int, epoch: int) -> Iterator[Shard]:
+        """Yield blocks of `sizes` examples, prepared, in the order of `epoch_order`."""
+        pieces = self._pieces(seed, epoch)
+        piece = next(pieces)
+        for size in sizes:
+            taken: list[Shard] = []
+            missing = size
+            while missing:
+                x, y, rows = piece
+                now, later = rows[:missing], rows[missing:]
+                taken.append((x[now], y[now]))
+                missing -= len(now)
+                piece = (x, y, later) if len(later) else next(pieces, piece)
+            x, y = (np.concatenate(arrays) if len(arrays) > 1 else arrays[0] for arrays in zip(*taken, strict=True))
+            yield self.prepare(x), y
+
+    def _pieces(self, seed: int, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield each shard and the order of its rows, while the next is being read."""
+        visits = epoch_order(len(self.shards), seed, epoch).numpy().tolist()
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(self.read, visits[0])
+            for shard, following in itertools.zip_longest(visits, visits[1:]):
+                x, y = coming.result()
+                if following is not None:
+                    coming = reader.submit(self.read, following)
+                yield x, y, shard_order(shard, self.shards[shard], seed, epoch).numpy()
