@@ -166,11 +166,10 @@ def _load_folder(hparams: HParams, task: sources.Task) -> Dataset:
     encode = partial(_class_indices, classes=_check_classes(classes, hparams.data), name=hparams.data)
     _check_batch_size(hparams, sum(sizes))
     layers = statistics.layers()
-    prepare = partial(preprocessing.apply, layers)
 
     def held_out(files: tuple[Path, ...]) -> Split:
         x, y = (np.concatenate(arrays) for arrays in zip(*folder.read_alike(files), strict=True))
-        return Split(prepare(x), encode(y))
+        return Split(preprocessing.apply(layers, x), encode(y))
 
     def read(shard: int) -> streaming.Shard:
         x, y = folder.read(folder.train[shard])
@@ -178,7 +177,7 @@ def _load_folder(hparams: HParams, task: sources.Task) -> Dataset:
             raise UsageError(f"{folder.train[shard]} has changed since the training began")
         return x, encode(y)
 
-    train: Split = streaming.Streamed(read, sizes, prepare)
+    train: Split = streaming.Streamed(read, sizes, layers)
     if not hparams.stream:
         _check_memory(hparams.data, len(train) * math.prod(train.input_shape))
         train = replace(train.first(len(train)), shards=train.shards)

@@ -8,9 +8,11 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from recipes.shared import preprocessing
 from recipes.shared.errors import UsageError
 from recipes.shared.splits import Split, epoch_order, shard_order
 
@@ -26,17 +28,16 @@ class Streamed(Split):
     Args:
         read: from the number of a shard to its features as they came and its targets as the model wants them.
         shards: how many examples each shard has.
-        prepare: from features as they came to those that the model takes, example by example.
+        layers: from features as they came to those that the model takes, each example by itself.
     """
 
-    def __init__(
-        self, read: Callable[[int], Shard], shards: Sequence[int], prepare: Callable[[np.ndarray], np.ndarray]
-    ) -> None:
+    def __init__(self, read: Callable[[int], Shard], shards: Sequence[int], layers: keras.Model) -> None:
         object.__setattr__(self, "shards", tuple(shards))  # the dataclass that it inherits is frozen
         self.read = read
-        self.prepare = prepare
+        self.layers = layers
         self.failure: Exception | None = None
         self.example = self.first(1)
+        self._raw = [array[:0] for array in read(0)]
 
     def __len__(self) -> int:
         return sum(self.shards)
@@ -62,7 +63,7 @@ class Streamed(Split):
         shards = []
         for shard, examples in enumerate(self.shards):
             x, y = self.read(shard)
-            shards.append((self.prepare(x[:count]), y[:count]))
+            shards.append((preprocessing.apply(self.layers, x[:count]), y[:count]))
             count -= examples
             if count <= 0:
                 break
@@ -76,7 +77,7 @@ class Streamed(Split):
             x, y = self.read(shard)
             return x, function(y)
 
-        return Streamed(read, self.shards, self.prepare)
+        return Streamed(read, self.shards, self.layers)
 
     def feed(self, batch_size: int, steps_per_execution: int | None) -> Callable[[int, int], Iterator[Block]]:
         """Return a function from the seed and an epoch to its examples, in the order of `epoch_order`, in blocks.
@@ -118,14 +119,14 @@ class Streamed(Split):
 
         steps = -(-len(self) // batch_size)
         # fit asks for the number of steps before it starts; a generator does not say
-        batches = self._dataset(stack).prefetch(1).rebatch(batch_size)
+        batches = self._dataset(stack).rebatch(batch_size)
         return batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(tf.data.AUTOTUNE)
 
     def _most_steps(self, batch_size: int) -> int:
         return max(1, BLOCK_BYTES // (batch_size * self.example.x.nbytes))
 
     def _dataset(self, stack: Callable[[], Iterable[Shard]]) -> tf.data.Dataset:
-        """Return what `stack` yields, made in a thread of tf.data."""
+        """Return what `stack` yields, made and preprocessed in threads of tf.data."""
 
         def generate() -> Iterator[Shard]:
             try:
@@ -134,12 +135,15 @@ class Streamed(Split):
                 self.failure = error  # tf.data passes on no more than its text
                 raise
 
-        arrays = self.example.x, self.example.y
-        signature = tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in arrays)
-        return tf.data.Dataset.from_generator(generate, output_signature=signature)
+        def prepare(x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return self.layers(tf.cast(x, tf.float32)), y
+
+        signature = tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in self._raw)
+        # not until here are they float32: as bytes images are a quarter of it to shuffle and to pass on
+        return tf.data.Dataset.from_generator(generate, output_signature=signature).map(prepare).prefetch(1)
 
     def _stack(self, sizes: Iterable[int], seed: int, epoch: int) -> Iterator[Shard]:
-        """Yield blocks of `sizes` examples, prepared, in the order of `epoch_order`."""
+        """Yield blocks of `sizes` examples as they came, in the order of `epoch_order`."""
         pieces = self._pieces(seed, epoch)
         piece = next(pieces)
         for size in sizes:
@@ -152,7 +156,7 @@ class Streamed(Split):
                 missing -= len(now)
                 piece = (x, y, later) if len(later) else next(pieces, piece)
             x, y = (np.concatenate(arrays) if len(arrays) > 1 else arrays[0] for arrays in zip(*taken, strict=True))
-            yield self.prepare(x), y
+            yield x, y
 
     def _pieces(self, seed: int, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Yield each shard and the order of its rows, while the next is being read."""
