@@ -83,8 +83,8 @@ def folds(hparams: HParams, count: int) -> list[Dataset]:
     Raises:
         UsageError: as `load`, or a class has fewer examples than there are folds.
     """
-    if Path(hparams.data).is_dir():
-        raise UsageError(f"{hparams.data} is a folder; folds are made of data in one piece")
+    if hparams.stream or Path(hparams.data).is_dir():
+        raise UsageError("folds are made of data in one piece; name a single file, and leave out --stream")
     raw, classes = _read(hparams, "classification")
     counts = np.bincount(np.searchsorted(classes, raw.targets))
     if counts.min() < count:

@@ -96,9 +96,7 @@ class Streamed(Split):
         borders = [min(step * batch_size, len(self)) for step in (*starts, steps)]
         sizes = [end - begin for begin, end in itertools.pairwise(borders)]
         order = (0, 0)
-        dataset = self._dataset(lambda: self._stack(sizes, *order)).prefetch(
-            1
-        )  # once: it takes longer than an iterator
+        dataset = self._dataset(lambda: self._stack(sizes, *order))  # once: to make it takes longer than an iterator
 
         def blocks(seed: int, epoch: int) -> Iterator[Block]:
             nonlocal order

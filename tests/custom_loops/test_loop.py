@@ -1,12 +1,14 @@
 """The driver against `model.fit`: the same calls of the same hooks, the same stops; and no tracing without need."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from custom_loops import loop
-from recipes.shared import data, losses
+from recipes.shared import data, losses, streaming
 from recipes.shared.errors import UsageError
 
 EXAMPLES, BATCH = 100, 8  # 12 full batches and one of 4
@@ -505,3 +507,60 @@ def test_a_step_that_returns_no_loss_is_refused_in_one_line(dataset, use):
     with pytest.raises(UsageError, match="must return the loss of their batch") as error:
         use(driver, dataset)
     assert "\n" not in str(error.value)
+
+
+@pytest.fixture(params=[(100,), (40, 7, 53), (9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 10)], ids=["1", "3", "11 shards"])
+def streamed(request, dataset, monkeypatch):
+    """The data set in memory, as shards, and as a stream of them in blocks of at most 3 steps."""
+    monkeypatch.setattr(streaming, "BLOCK_BYTES", 3 * BATCH * dataset.train.x[0].nbytes)
+    sizes, x, y = request.param, dataset.train.x, dataset.train.y
+    ends = np.cumsum(sizes)
+
+    def read(shard):
+        rows = slice(ends[shard] - sizes[shard], ends[shard])
+        return x[rows], y[rows]
+
+    in_memory = dataclasses.replace(dataset, train=data.Split(x, y, sizes))
+    return in_memory, dataclasses.replace(dataset, train=streaming.Streamed(read, sizes, dataset.preprocessing))
+
+
+@pytest.mark.parametrize("options", [{}, {"jit_compile": True}], ids=["nested", "one program"])
+@pytest.mark.parametrize("steps_per_execution", [None, 1, 2, 5, 13, 20])
+def test_a_stream_ends_with_the_bytes_and_the_hooks_of_the_part_in_memory(streamed, steps_per_execution, options):
+    hooks, models, histories = [], [], []
+    for each in streamed:
+        hooks.append(Recording())
+        model, history = run_loop(each, [hooks[-1]], steps_per_execution, epochs=3, **options)
+        models.append(model)
+        histories.append(history)
+    assert same_bytes(*models)
+    assert histories[0] == histories[1]
+    assert hooks[0].calls == hooks[1].calls
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 5])
+def test_fit_on_a_stream_is_the_loop_on_it(streamed, steps_per_execution):
+    by_fit, by_loop = Recording(), Recording()
+    a = fit(streamed[1], [by_fit], steps_per_execution)
+    b, _ = run_loop(streamed[1], [by_loop], steps_per_execution)
+    assert by_fit.calls == by_loop.calls
+    assert same_bytes(a, b)
+
+
+@pytest.mark.parametrize("watched", [[0, 3, 11], range(13)])
+def test_watched_steps_of_a_stream_are_chunks_of_their_own(streamed, watched):
+    plain, watching = Watching(), Watching(watched)
+    a, _ = run_loop(streamed[1], [plain], None)
+    b, _ = run_loop(streamed[1], [watching], None)
+    assert same_bytes(a, b)
+    assert plain.ended == 2 * [(0, 3), (3, 3), (6, 3), (9, 3), (12, 1)]
+    assert {(step, 1) for step in watched} <= set(watching.ended)
+    assert watching.losses == plain.losses
+
+
+def test_stopping_amid_a_stream_stops_it(streamed):
+    stop = Recording(("on_train_batch_end", 4))
+    models = [run_loop(each, [Recording(("on_train_batch_end", 4))], 1)[0] for each in streamed]
+    run_loop(streamed[1], [stop], 1)
+    assert [name for name, *_ in stop.calls].count("on_train_batch_end") == 5
+    assert same_bytes(*models)
