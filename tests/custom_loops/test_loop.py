@@ -521,7 +521,8 @@ def streamed(request, dataset, monkeypatch):
         return x[rows], y[rows]
 
     in_memory = dataclasses.replace(dataset, train=data.Split(x, y, sizes))
-    return in_memory, dataclasses.replace(dataset, train=streaming.Streamed(read, sizes, dataset.preprocessing))
+    as_it_is = keras.Sequential([keras.Input((5,)), keras.layers.Identity()])
+    return in_memory, dataclasses.replace(dataset, train=streaming.Streamed(read, sizes, as_it_is))
 
 
 @pytest.mark.parametrize("options", [{}, {"jit_compile": True}], ids=["nested", "one program"])
