@@ -525,8 +525,10 @@ def streamed(request, dataset, monkeypatch):
     return in_memory, dataclasses.replace(dataset, train=streaming.Streamed(read, sizes, as_it_is))
 
 
-@pytest.mark.parametrize("options", [{}, {"jit_compile": True}], ids=["nested", "one program"])
-@pytest.mark.parametrize("steps_per_execution", [None, 1, 2, 5, 13, 20])
+@pytest.mark.parametrize(
+    ("steps_per_execution", "options"),
+    [*((steps, {}) for steps in (None, 1, 2, 5, 13, 20)), *((steps, {"jit_compile": True}) for steps in (None, 5))],
+)
 def test_a_stream_ends_with_the_bytes_and_the_hooks_of_the_part_in_memory(streamed, steps_per_execution, options):
     hooks, models, histories = [], [], []
     for each in streamed:
