@@ -23,9 +23,12 @@ import tensorflow as tf
 from recipes.shared import losses
 from recipes.shared.data import Dataset, Split, epoch_order
 from recipes.shared.errors import UsageError
+from recipes.shared.streaming import Block, Streamed
 
 Step = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # from a batch to its loss, a scalar
 Chunk = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, int, int], tf.Tensor]
+# A chunk's first step, the data, rows of it (steps, batch), and where among these the chunk begins and ends.
+Batches = tuple[int, tf.Tensor, tf.Tensor, tf.Tensor, int, int]
 NO_LOSS = "train_step and test_step must return the loss of their batch"
 
 
@@ -136,9 +139,9 @@ class Loop:
         To end the training early set `model.stop_training`: a `break` would leave `on_train_end` out.
         """
         model, metrics = self.model, self.metrics
-        x, y = _tensors(dataset.train)
+        blocks = _feed(dataset.train, batch_size, self.steps_per_execution)
         validation = _tensors(dataset.validation)
-        steps = -(-len(x) // batch_size)
+        steps = -(-len(dataset.train) // batch_size)
         hooks = keras.callbacks.CallbackList(
             list(callbacks),
             add_history=True,
@@ -160,14 +163,14 @@ class Loop:
             for epoch in range(getattr(model, "_initial_epoch", None) or 0, epochs):
                 _reset(metrics)
                 hooks.on_epoch_begin(epoch)
-                order = epoch_order(len(x), seed, epoch)
                 alone = {step for watched in _call(hooks, "steps_to_watch", steps) for step in watched}
-                for first, last, chunks in _executions(order, batch_size, self.steps_per_execution, alone):
+                execution = self.steps_per_execution or steps
+                for first, last, chunks in _executions(blocks(seed, epoch), batch_size, execution, alone):
                     hooks.on_train_batch_begin(first)
                     execution_logs = {}
-                    for step, *rows in chunks:
+                    for step, *batches in chunks:
                         _call(hooks, "on_train_chunk_begin", step)
-                        step_losses, values = self._run(self._train_chunk, x, y, *rows)
+                        step_losses, values = self._run(self._train_chunk, *batches)
                         _call(hooks, "on_train_chunk_end", step, values, step_losses)
                         execution_logs = {name: value[-1] for name, value in values.items()}
                     hooks.on_train_batch_end(last, execution_logs)
@@ -200,11 +203,12 @@ class Loop:
     ) -> dict[str, float]:
         hooks.on_test_begin()
         _reset(self.metrics)
-        for first, last, chunks in _executions(tf.range(len(x)), batch_size, steps_per_execution):
+        execution = steps_per_execution or -(-len(x) // batch_size)
+        for first, last, chunks in _executions([(x, y, tf.range(len(x)))], batch_size, execution):
             hooks.on_test_batch_begin(first)
             values: dict[str, np.ndarray] = {}
-            for _, *rows in chunks:
-                _, values = self._run(self._test_chunk, x, y, *rows)
+            for _, *batches in chunks:
+                _, values = self._run(self._test_chunk, *batches)
             hooks.on_test_batch_end(last, {name: value[-1] for name, value in values.items()})
         logs = _results(self.metrics)
         hooks.on_test_end(logs)
@@ -286,27 +290,41 @@ def _chunks(compiled_step: Any, results_of_a_step: int, fuse: bool) -> Chunk:
     return chunk
 
 
+def _feed(split: Split, batch_size: int, steps_per_execution: int | None) -> Callable[[int, int], Iterable[Block]]:
+    """Return a function from the seed and an epoch to its examples in blocks: one in memory, or those of a stream."""
+    if isinstance(split, Streamed):
+        return split.feed(batch_size, steps_per_execution)
+    x, y = _tensors(split)
+    return lambda seed, epoch: [(x, y, epoch_order(split.examples, seed, epoch))]
+
+
 def _executions(
-    order: tf.Tensor, batch_size: int, steps_per_execution: int | None, alone: Collection[int] = ()
-) -> Iterable[tuple[int, int, list[tuple[int, tf.Tensor, int, int]]]]:
+    blocks: Iterable[Block], batch_size: int, steps_per_execution: int, alone: Collection[int] = ()
+) -> Iterator[tuple[int, int, Iterable[Batches]]]:
     """Cut an epoch as fit does: yield (first batch, last batch, chunks) for every execution.
 
-    A chunk is (its first step, rows of shape (steps, batch), which of these come first and last); a short last batch is
-    a chunk of its own, and so are the steps `alone`. The last batch is `first + steps_per_execution - 1` even where the
-    epoch ends before, because fit counts like that.
+    A short last batch is a chunk of its own, and so are the steps `alone`; a chunk lies in one block. Its rows are all
+    that its execution has in the block. The last batch is `first + steps_per_execution - 1` even where the epoch ends
+    before, because fit counts like that.
     """
-    examples = len(order)
-    full_steps = examples // batch_size
-    full = tf.reshape(order[: full_steps * batch_size], (full_steps, batch_size))
-    steps = -(-examples // batch_size)
-    steps_per_execution = steps_per_execution or steps
-    for first in range(0, steps, steps_per_execution):
-        end = max(first, min(first + steps_per_execution, full_steps))
-        cuts = {cut for step in alone for cut in (step, step + 1) if first < cut < end}
-        chunks = [(begin, full, begin, stop) for begin, stop in itertools.pairwise(sorted({first, *cuts, end}))]
-        if first + steps_per_execution >= steps and examples % batch_size:
-            chunks.append((full_steps, order[tf.newaxis, full_steps * batch_size :], 0, 1))
-        yield first, first + steps_per_execution - 1, chunks
+
+    def cut() -> Iterator[Batches]:
+        end = 0
+        for x, y, rows in blocks:
+            first, full_steps = end, len(rows) // batch_size
+            end = first + full_steps
+            full = tf.reshape(rows[: full_steps * batch_size], (full_steps, batch_size))
+            for start in range(first - first % steps_per_execution, end, steps_per_execution):
+                begin, stop = max(first, start), min(end, start + steps_per_execution)
+                batches = full[begin - first : stop - first]
+                cuts = {border for step in alone for border in (step, step + 1) if begin < border < stop}
+                for step, following in itertools.pairwise(sorted({begin, *cuts, stop})):
+                    yield step, x, y, batches, step - begin, following - begin
+            if len(rows) % batch_size:
+                yield end, x, y, rows[tf.newaxis, full_steps * batch_size :], 0, 1
+
+    for number, chunks in itertools.groupby(cut(), lambda chunk: chunk[0] // steps_per_execution):
+        yield number * steps_per_execution, (number + 1) * steps_per_execution - 1, chunks
 
 
 def _tensors(split: Split) -> tuple[tf.Tensor, tf.Tensor]:

@@ -1,36 +1,27 @@
 """From raw examples to training, validation and test parts, and the order in which training sees them."""
 
+import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from recipes.shared import preprocessing, sources
+from recipes.shared import preprocessing, shards, sources, streaming
 from recipes.shared.errors import UsageError
 from recipes.shared.hparams import HParams
+from recipes.shared.splits import Split as Split
+from recipes.shared.splits import epoch_order as epoch_order
 
 MOST_CLASSES = 100
 MOST_WHOLE_NUMBERS = 20  # so few distinct integers, ten times each and more, are taken for classes
 SPLIT_SEED = 0  # not the run's seed: runs of different seeds are judged on the same examples
-
-
-@dataclass(frozen=True)
-class Split:
-    """Preprocessed examples: `x` of shape (examples, *features), float32, and `y`.
-
-    `y` is (examples,) int32 class indices or (examples, 1) float32 numbers. The second axis is there because a model's
-    output has it: subtracting (examples,) from (examples, 1) would silently broadcast to a square.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.x)
 
 
 @dataclass(frozen=True)
@@ -46,7 +37,7 @@ class Dataset:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one example's features."""
-        return self.train.x.shape[1:]
+        return self.train.input_shape
 
     @property
     def num_classes(self) -> int:
@@ -64,6 +55,10 @@ def load(hparams: HParams, task: sources.Task) -> Dataset:
     Raises:
         UsageError: the data cannot be used, does not fit `task`, or is smaller than one batch.
     """
+    if Path(hparams.data).is_dir():
+        return _load_folder(hparams, task)
+    if hparams.stream:
+        raise UsageError(f"--stream reads a folder of .npz files, and {hparams.data} is none")
     raw, classes = _read(hparams, task)
     stratify = raw.targets if task == "classification" else None
     rows = np.arange(len(raw.targets))
@@ -88,6 +83,8 @@ def folds(hparams: HParams, count: int) -> list[Dataset]:
     Raises:
         UsageError: as `load`, or a class has fewer examples than there are folds.
     """
+    if hparams.stream or Path(hparams.data).is_dir():
+        raise UsageError("folds are made of data in one piece; name a single file, and leave out --stream")
     raw, classes = _read(hparams, "classification")
     counts = np.bincount(np.searchsorted(classes, raw.targets))
     if counts.min() < count:
@@ -127,11 +124,7 @@ def _prepare(
         encode = partial(_class_indices, classes=classes, name=hparams.data)
     else:
         encode = partial(_as_column, name=hparams.data)
-    if hparams.batch_size > len(train_rows) and "batch_size" not in hparams.unused:
-        raise UsageError(
-            f"--batch-size is {hparams.batch_size}, more than the {len(train_rows)} training examples of {hparams.data}"
-        )
-
+    _check_batch_size(hparams, len(train_rows))
     layers = preprocessing.fit(_take(raw.features, train_rows), categories)
 
     def part(features: sources.Features, targets: np.ndarray) -> Split:
@@ -150,32 +143,79 @@ def _prepare(
     )
 
 
+def _load_folder(hparams: HParams, task: sources.Task) -> Dataset:
+    """Return what `load` does, of a folder of .npz files: in memory or, with `stream`, read while it trains.
+
+    A first pass over all files checks them, finds the classes, and fits the preprocessing. Either way it is the same
+    order and the same arithmetic, so training ends with the same bits.
+    """
+    if task != "classification":
+        raise UsageError(f"{hparams.data} is a folder; this recipe predicts numbers, and takes a single file")
+    if hparams.target is not None or not hparams.header:
+        raise UsageError("--target and --no-header describe a .csv or .tsv file; leave them out for other data")
+    folder = shards.find(Path(hparams.data), hparams.train_on_validation)
+    statistics, classes = preprocessing.Statistics(), np.array([])
+    sizes: list[int] = []
+    for x, y in folder.read_alike(folder.train):
+        statistics.add(x)
+        found = np.unique(y)
+        classes = np.union1d(classes, found) if sizes else found
+        if len(classes) > MOST_CLASSES:
+            break  # they are no classes, and might be as many as the examples
+        sizes.append(len(x))
+    encode = partial(_class_indices, classes=_check_classes(classes, hparams.data), name=hparams.data)
+    _check_batch_size(hparams, sum(sizes))
+    layers = statistics.layers()
+
+    def held_out(files: tuple[Path, ...]) -> Split:
+        x, y = (np.concatenate(arrays) for arrays in zip(*folder.read_alike(files), strict=True))
+        return Split(preprocessing.apply(layers, x), encode(y))
+
+    def read(shard: int) -> streaming.Shard:
+        x, y = folder.read(folder.train[shard])
+        if len(x) != sizes[shard]:
+            raise UsageError(f"{folder.train[shard]} has changed since the training began")
+        return x, encode(y)
+
+    train: Split = streaming.Streamed(read, sizes, layers)
+    if not hparams.stream:
+        _check_memory(hparams.data, len(train) * math.prod(train.input_shape))
+        train = replace(train.first(len(train)), shards=train.shards)
+    return Dataset(
+        train=train,
+        validation=held_out(folder.validation),
+        test=held_out(folder.test),
+        preprocessing=layers,
+        class_names=tuple(_class_name(value) for value in classes),
+    )
+
+
+def _check_batch_size(hparams: HParams, examples: int) -> None:
+    if hparams.batch_size > examples and "batch_size" not in hparams.unused:
+        raise UsageError(
+            f"--batch-size is {hparams.batch_size}, more than the {examples} training examples of {hparams.data}"
+        )
+
+
+def _check_memory(name: str, numbers: int) -> None:
+    """Raise a UsageError if so many float32 numbers are more than half of the machine's memory."""
+    needed, there = 4 * numbers / 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    if needed > there / 2:
+        raise UsageError(
+            f"{name} takes {needed:.1f} GiB in memory, more than half of this machine's {there:.1f}; add --stream"
+        )
+
+
 def map_targets(dataset: Dataset, function: Callable[[np.ndarray], np.ndarray]) -> Dataset:
     """Return `dataset` with `function` applied to the targets of each part."""
-
-    def mapped(split: Split) -> Split:
-        return Split(split.x, function(split.y))
-
-    return replace(
-        dataset, train=mapped(dataset.train), validation=mapped(dataset.validation), test=mapped(dataset.test)
-    )
+    parts = {name: getattr(dataset, name).map_targets(function) for name in ("train", "validation", "test")}
+    return replace(dataset, **parts)
 
 
 def one_hot(dataset: Dataset) -> Dataset:
     """Return `dataset` with its class indices as float32 one-hot rows of shape (examples, classes)."""
     identity = np.eye(dataset.num_classes, dtype=np.float32)
     return map_targets(dataset, lambda labels: identity[labels])
-
-
-def epoch_order(examples: int, seed: int | tf.Tensor, epoch: int | tf.Tensor) -> tf.Tensor:
-    """Return the order in which epoch `epoch` visits the examples: a permutation, int32 of shape (examples,).
-
-    It depends on the seed and the epoch alone. `Dataset.shuffle(seed=...)` depends on how many iterators were made
-    before, and `model.fit` makes two an epoch: from epoch 2 on it sees another order than a plain loop over the same
-    dataset (keras/src/trainers/epoch_iterator.py, `_enumerate_iterator`).
-    """
-    seeds = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64)])
-    return tf.random.experimental.stateless_shuffle(tf.range(examples), seed=seeds)
 
 
 class EpochOrder(keras.callbacks.Callback):
@@ -190,11 +230,14 @@ class EpochOrder(keras.callbacks.Callback):
         super().__init__()
         self.split = split
         self.seed = seed
-        self.order = tf.Variable(tf.range(len(split)), trainable=False)
+        self.epoch = 0
+        self.order: Any = None  # of an epoch in memory: a variable, made with its batches
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Set the order of the epoch whose iterator is about to be made."""
-        self.order.assign(epoch_order(len(self.split), self.seed, epoch))
+        self.epoch = epoch
+        if self.order is not None:
+            self.order.assign(epoch_order(self.split.examples, self.seed, epoch))
 
     def batches(self, batch_size: int) -> tf.data.Dataset:
         """Return one epoch of shuffled batches; the last one may be short.
@@ -202,11 +245,14 @@ class EpochOrder(keras.callbacks.Callback):
         It is finite and its cardinality is known, so that `fit` starts it anew each epoch. (An endless dataset with
         `steps_per_epoch` makes too many updates when `steps_per_execution` does not divide the steps.)
         """
+        if isinstance(self.split, streaming.Streamed):
+            return self.split.batches(batch_size, lambda: (self.seed, self.epoch))
         x, y = tf.constant(self.split.x), tf.constant(self.split.y)
+        order = self.order = tf.Variable(tf.range(len(self.split)), trainable=False)
         steps = -(-len(self.split) // batch_size)
 
         def gather(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            rows = self.order[step * batch_size : (step + 1) * batch_size]
+            rows = order[step * batch_size : (step + 1) * batch_size]
             return tf.gather(x, rows), tf.gather(y, rows)
 
         return tf.data.Dataset.range(steps).map(gather).prefetch(tf.data.AUTOTUNE)

@@ -5,6 +5,8 @@ saved model takes raw input. Built-in layers and `keras.ops` only: it loads wher
 """
 
 import re
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -32,11 +34,53 @@ def fit(features: Features, categories: Features | None = None) -> keras.Model:
     """
     if isinstance(features, dict):
         return _fit_table(features, categories if isinstance(categories, dict) else features)
-    inputs = keras.Input(features.shape[1:])
-    if features.ndim > 2:
-        largest = 255.0 if features.dtype == np.uint8 else float(np.abs(features).max()) or 1.0
-        return keras.Model(inputs, keras.layers.Rescaling(1 / largest)(inputs), name="preprocessing")
-    return keras.Model(inputs, _standardise(features)(inputs), name="preprocessing")
+    statistics = Statistics()
+    statistics.add(features)
+    return statistics.layers()
+
+
+@dataclass
+class Statistics:
+    """What the constants of images and vectors are taken from, gathered from one batch of examples after the other.
+
+    Batches of the same examples in the same order end in the same bits.
+    """
+
+    examples: int = 0
+    shape: tuple[int, ...] = ()
+    dtype: Any = None
+    largest: float = 0.0
+    low: Any = np.inf
+    high: Any = -np.inf
+    mean: Any = 0.0
+    variance: Any = 0.0
+
+    def add(self, features: np.ndarray) -> None:
+        """Take account of `features`, (examples, *features)."""
+        self.shape, self.dtype = features.shape[1:], features.dtype
+        if features.ndim > 2:
+            if features.dtype != np.uint8:
+                self.largest = max(self.largest, float(np.abs(features).max()))
+            return
+        values = features.astype(np.float64)
+        self.low, self.high = np.minimum(self.low, values.min(axis=0)), np.maximum(self.high, values.max(axis=0))
+        # two means and variances become one (Chan, Golub and LeVeque 1979); the first batch stays as it is
+        together = self.examples + len(values)
+        old, new = self.examples / together, len(values) / together
+        distance = values.mean(axis=0) - self.mean
+        self.mean = self.mean + distance * new
+        self.variance = self.variance * old + values.var(axis=0) * new + distance**2 * old * new
+        self.examples = together
+
+    def layers(self) -> keras.Model:
+        """Return a model from raw features to float32 features, as `fit` describes it."""
+        inputs = keras.Input(self.shape)
+        if len(self.shape) > 1:
+            largest = 255.0 if self.dtype == np.uint8 else self.largest or 1.0
+            layer = keras.layers.Rescaling(1 / largest)
+        else:
+            layer = _normalization(self.mean, self.variance, constant=self.low == self.high)
+        return keras.Model(inputs, layer(inputs), name="preprocessing")
 
 
 def apply(preprocessing: keras.Model, features: Features) -> np.ndarray:
@@ -59,11 +103,13 @@ def bundle(preprocessing: keras.Model, model: keras.Model) -> keras.Model:
 
 def _standardise(values: np.ndarray) -> keras.layers.Normalization:
     values = values.astype(np.float64)
+    return _normalization(values.mean(axis=0), values.var(axis=0), values.max(axis=0) == values.min(axis=0))
+
+
+def _normalization(mean: np.ndarray, variance: np.ndarray, constant: np.ndarray) -> keras.layers.Normalization:
     # A feature that is constant in training has no scale: leave it at x - mean instead of dividing by Keras' epsilon,
     # which would blow the first other value up ten million times. (Its variance may not be exactly 0.)
-    constant = values.max(axis=0) == values.min(axis=0)
-    variance = np.where(constant, 1.0, values.var(axis=0))
-    return keras.layers.Normalization(mean=values.mean(axis=0), variance=variance)
+    return keras.layers.Normalization(mean=mean, variance=np.where(constant, 1.0, variance))
 
 
 def _fit_table(features: dict[str, np.ndarray], categories: dict[str, np.ndarray]) -> keras.Model:

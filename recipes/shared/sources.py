@@ -60,7 +60,10 @@ def read(data: str, target: str | None = None, header: bool = True) -> Raw:
     if data in DOWNLOADED:
         return _download(data)
     names = ", ".join([*EMBEDDED, *DOWNLOADED])
-    raise UsageError(f"no data set named {data!r}; use one of {names}, or the path of an .npz, .csv or .tsv file")
+    raise UsageError(
+        f"no data set named {data!r}; use one of {names}, or the path of an .npz, .csv or .tsv file"
+        " or of a folder of .npz files"
+    )
 
 
 def _read_embedded(name: str) -> Raw:
@@ -91,11 +94,15 @@ def _download(name: str) -> Raw:
     return Raw(x, np.ravel(y), test_x, np.ravel(test_y), task=DOWNLOADED[name])
 
 
-def _read_npz(path: Path) -> Raw:
-    arrays: Mapping[str, np.ndarray]
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an .npz file by name.
+
+    Raises:
+        UsageError: it is not there, broken, or holds what only a pickle can.
+    """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:  # a pickle could run any code
-            arrays = {name: np.asarray(archive[name]) for name in archive.files}
+            return {name: np.asarray(archive[name]) for name in archive.files}
     except FileNotFoundError:
         raise UsageError(f"no file {path}") from None
     except Exception as error:  # damaged bytes end in errors of zipfile, zlib, tokenize and NumPy's header parser
@@ -104,6 +111,9 @@ def _read_npz(path: Path) -> Raw:
             f"cannot read {path}: {reason}; an .npz is written by np.savez, and never unpickled"
         ) from error
 
+
+def _read_npz(path: Path) -> Raw:
+    arrays = read_arrays(path)
     for name in ("x_train", "y_train"):
         if name not in arrays:
             raise UsageError(f"{path} holds {', '.join(arrays) or 'nothing'}; it needs x_train and y_train")
@@ -111,32 +121,35 @@ def _read_npz(path: Path) -> Raw:
         raise UsageError(f"{path} has only one of x_test and y_test; give both or neither")
     for part in ("train", "test"):
         if f"x_{part}" in arrays:
-            _check_arrays(path, part, arrays)
+            check_arrays(path, arrays, f"x_{part}", f"y_{part}")
     if "x_test" in arrays and arrays["x_test"].shape[1:] != arrays["x_train"].shape[1:]:
         raise UsageError(f"{path}: examples in x_train and x_test differ in shape")
     test_targets = np.ravel(arrays["y_test"]) if "y_test" in arrays else None
     return Raw(arrays["x_train"], np.ravel(arrays["y_train"]), arrays.get("x_test"), test_targets)
 
 
-def _check_arrays(path: Path, part: str, arrays: Mapping[str, np.ndarray]) -> None:
-    x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+def check_arrays(path: Path, arrays: Mapping[str, np.ndarray], x_name: str = "x", y_name: str = "y") -> None:
+    """Raise a UsageError unless the two arrays of these names are features and targets of as many examples."""
+    x, y = arrays[x_name], arrays[y_name]
     if x.dtype.kind not in "biuf":
-        raise UsageError(f"{path}: x_{part} holds {x.dtype}, not numbers")
+        raise UsageError(f"{path}: {x_name} holds {x.dtype}, not numbers")
     if x.ndim < 2:
-        raise UsageError(f"{path}: x_{part} has shape {x.shape}; it needs one row an example")
+        raise UsageError(f"{path}: {x_name} has shape {x.shape}; it needs one row an example")
     if y.ndim == 0 or y.size != len(y):
         raise UsageError(
-            f"{path}: y_{part} has shape {y.shape}; it needs one value an example (class indices, not one-hot)"
+            f"{path}: {y_name} has shape {y.shape}; it needs one value an example (class indices, not one-hot)"
         )
     if len(x) != len(y):
-        raise UsageError(f"{path}: x_{part} has {len(x)} examples, y_{part} {len(y)}")
+        raise UsageError(f"{path}: {x_name} has {len(x)} examples, {y_name} {len(y)}")
     if x.size == 0:
-        raise UsageError(f"{path}: x_{part} is empty")
+        raise UsageError(f"{path}: {x_name} is empty")
+    if x.dtype.kind != "f":
+        return  # whole numbers are finite in float32, whatever their width
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused as such
         finite = np.isfinite(x.astype(np.float32)).all()
     if not finite:
         raise UsageError(
-            f"{path}: x_{part} has NaN or infinite values (or too large for float32); clean them first:"
+            f"{path}: {x_name} has NaN or infinite values (or too large for float32); clean them first:"
             " only a .csv or .tsv may have missing values"
         )
 

@@ -1,12 +1,14 @@
 """The driver against `model.fit`: the same calls of the same hooks, the same stops; and no tracing without need."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from custom_loops import loop
-from recipes.shared import data, losses
+from recipes.shared import data, losses, streaming
 from recipes.shared.errors import UsageError
 
 EXAMPLES, BATCH = 100, 8  # 12 full batches and one of 4
@@ -167,10 +169,12 @@ def test_steps_are_traced_once_a_shape_and_never_after_the_first_epoch(
     driver.train(dataset, batch_size=batch_size, epochs=1, seed=1)
 
     full_steps, short = divmod(EXAMPLES, batch_size)
-    fused = options is ONE_PROGRAM and full_steps > 1  # all full batches, whatever chunks they come in
-    any_size = not fused or short  # batches of any size share one
-    assert traced == [(batch_size, 5)] * bool(fused) + [(None, 5)] * bool(any_size)
-    assert len(chunks) == bool(fused) + bool(any_size) + 1  # the last is that of validation
+    size = steps_per_execution or full_steps
+    lengths = {length for length in (min(size, full_steps), full_steps % max(size, 1)) if length}  # full chunk, tail
+    programs = {length for length in lengths if length > 1} if options is ONE_PROGRAM else set()
+    any_size = lengths != programs or bool(short)  # batches of any size, in chunks of any length, share one
+    assert traced == [(batch_size, 5)] * bool(programs) + [(None, 5)] * any_size
+    assert len(chunks) == len(programs) + any_size + 1  # the last is that of validation
     assert counts == [(len(chunks), len(traced))] * 3
 
 
@@ -515,3 +519,63 @@ def test_a_step_that_returns_no_loss_is_refused_in_one_line(dataset, use):
     with pytest.raises(UsageError, match="must return the loss of their batch") as error:
         use(driver, dataset)
     assert "\n" not in str(error.value)
+
+
+@pytest.fixture(params=[(100,), (40, 7, 53), (9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 10)], ids=["1", "3", "11 shards"])
+def streamed(request, dataset, monkeypatch):
+    """The data set in memory, as shards, and as a stream of them in blocks of at most 3 steps."""
+    monkeypatch.setattr(streaming, "BLOCK_BYTES", 3 * BATCH * dataset.train.x[0].nbytes)
+    sizes, x, y = request.param, dataset.train.x, dataset.train.y
+    ends = np.cumsum(sizes)
+
+    def read(shard):
+        rows = slice(ends[shard] - sizes[shard], ends[shard])
+        return x[rows], y[rows]
+
+    in_memory = dataclasses.replace(dataset, train=data.Split(x, y, sizes))
+    as_it_is = keras.Sequential([keras.Input((5,)), keras.layers.Identity()])
+    return in_memory, dataclasses.replace(dataset, train=streaming.Streamed(read, sizes, as_it_is))
+
+
+@pytest.mark.parametrize(
+    ("steps_per_execution", "options"),
+    [*((steps, {}) for steps in (None, 1, 2, 5, 13, 20)), *((steps, {"jit_compile": True}) for steps in (None, 5))],
+)
+def test_a_stream_ends_with_the_bytes_and_the_hooks_of_the_part_in_memory(streamed, steps_per_execution, options):
+    hooks, models, histories = [], [], []
+    for each in streamed:
+        hooks.append(Recording())
+        model, history = run_loop(each, [hooks[-1]], steps_per_execution, epochs=3, **options)
+        models.append(model)
+        histories.append(history)
+    assert same_bytes(*models)
+    assert histories[0] == histories[1]
+    assert hooks[0].calls == hooks[1].calls
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 5])
+def test_fit_on_a_stream_is_the_loop_on_it(streamed, steps_per_execution):
+    by_fit, by_loop = Recording(), Recording()
+    a = fit(streamed[1], [by_fit], steps_per_execution)
+    b, _ = run_loop(streamed[1], [by_loop], steps_per_execution)
+    assert by_fit.calls == by_loop.calls
+    assert same_bytes(a, b)
+
+
+@pytest.mark.parametrize("watched", [[0, 3, 11], range(13)])
+def test_watched_steps_of_a_stream_are_chunks_of_their_own(streamed, watched):
+    plain, watching = Watching(), Watching(watched)
+    a, _ = run_loop(streamed[1], [plain], None)
+    b, _ = run_loop(streamed[1], [watching], None)
+    assert same_bytes(a, b)
+    assert plain.ended == 2 * [(0, 3), (3, 3), (6, 3), (9, 3), (12, 1)]
+    assert {(step, 1) for step in watched} <= set(watching.ended)
+    assert watching.losses == plain.losses
+
+
+def test_stopping_amid_a_stream_stops_it(streamed):
+    stop = Recording(("on_train_batch_end", 4))
+    models = [run_loop(each, [Recording(("on_train_batch_end", 4))], 1)[0] for each in streamed]
+    run_loop(streamed[1], [stop], 1)
+    assert [name for name, *_ in stop.calls].count("on_train_batch_end") == 5
+    assert same_bytes(*models)

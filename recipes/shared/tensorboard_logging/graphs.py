@@ -27,7 +27,8 @@ def of_train_step(train_step: Callable[[Any, Any], Any], split: Split) -> bytes:
         split: the training part, for the shapes.
     """
     compiled = train_step if hasattr(train_step, "get_concrete_function") else tf.function(train_step)
-    specs = [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in (split.x, split.y)]
+    first = split.first(1)
+    specs = [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in (first.x, first.y)]
     graph = compiled.get_concrete_function(*specs).graph.as_graph_def()
     for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
         for node in nodes:

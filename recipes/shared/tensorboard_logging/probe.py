@@ -25,7 +25,8 @@ class Probe:
     """
 
     def __init__(self, model: keras.Model, loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], split: Split) -> None:
-        x, y = tf.constant(split.x[:EXAMPLES]), tf.constant(split.y[:EXAMPLES])
+        first = split.first(EXAMPLES)
+        x, y = tf.constant(first.x), tf.constant(first.y)
 
         def gradients() -> list[tf.Tensor]:
             with tf.GradientTape() as tape:

@@ -69,6 +69,7 @@ def test_without_flags_every_used_field_has_its_default(source):
         "data": "digits",
         "target": None,
         "header": True,
+        "stream": False,
         "learning_rate": 0.001,
         "epochs": 7,
         "seed": 0,
