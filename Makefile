@@ -1,6 +1,6 @@
 # `make compare` is the way in. Every target sets up what it needs; a second call costs nothing.
 .DEFAULT_GOAL := compare
-.PHONY: compare install test lint format parity speed logging-cost streaming-cost search-speed bench accuracy screenshots clean
+.PHONY: compare install test lint format parity speed logging-cost streaming-cost search-speed bench growth accuracy screenshots clean
 
 # The first interpreter that TensorFlow 2.21 has wheels for: another one can be named, as in `make PYTHON=python3.12`.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -49,6 +49,10 @@ search-speed: .venv/.installed
 # A step of both sides, of Keras as documented and of other frameworks: make bench DATA=path/to/mnist.npz; 20 minutes.
 bench: .venv/.installed-bench
 	$(BIN)/recipes bench --peers --json logs/benchmark.json --data $(or $(DATA),digits)
+
+# A step's cost with 1x, 4x and 16x the examples: make growth DATA=path/to/mnist.npz
+growth: .venv/.installed
+	$(BIN)/python -m tests.growth $(or $(DATA),mnist)
 
 # Test accuracy of both sides of the convolutional network on MNIST: make accuracy DATA=path/to/mnist.npz
 accuracy: .venv/.installed

@@ -254,18 +254,19 @@ def _chunks(compiled_step: Any, results_of_a_step: int, fuse: bool) -> Chunk:
 
     The last step is not included; the results of the others, not made, are 0.
 
-    Nested, the step is traced once for batches of any size and any data of the same features, as fit traces its own: a
-    fixed batch size is another graph, in which XLA may add up in another order (one feature, batches of 32: 1e-6 off).
-    One program, where `fuse` asks for it, is traced for each shape of data and rows, but for any number of steps: XLA
-    does not know it, and so cannot take the loop apart where there is only one.
+    The step is traced once, for batches of any size, as fit traces its own: a fixed batch size is another graph, in
+    which XLA may add up in another order (one feature, batches of 32: 1e-6 off). Nested, so is the loop. One program,
+    where `fuse` asks for it, is traced for each shape of data and rows, but for any number of steps: XLA does not know
+    it, and so cannot take the loop apart where there is only one.
     """
 
     def run_steps(x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
+        step = compiled_step.get_concrete_function(*_any_examples(x, y))
         steps = tf.shape(rows)[0]
         results = tf.TensorArray(tf.float32, size=steps, element_shape=(results_of_a_step,))
         batch = tf.gather(x, rows[begin]), tf.gather(y, rows[begin])
         for index in tf.range(begin, end):
-            results = results.write(index, compiled_step(*batch))
+            results = results.write(index, step(*batch))
             # Gathered for the next turn; in the same turn XLA may make it a part of the step's first matrix product,
             # which then adds up in another order.
             following = rows[tf.minimum(index + 1, steps - 1)]
@@ -284,10 +285,14 @@ def _chunks(compiled_step: Any, results_of_a_step: int, fuse: bool) -> Chunk:
         if fuse and len(rows) > 1:
             shapes = [tf.TensorSpec(data.shape, data.dtype) for data in (x, y, rows)]
             return compiled(True, *shapes)(x, y, rows, begin, end)
-        any_examples = [tf.TensorSpec((None, *data.shape[1:]), data.dtype) for data in (x, y)]
-        return compiled(False, *any_examples, tf.TensorSpec((None, None), rows.dtype))(x, y, rows, begin, end)
+        any_rows = tf.TensorSpec((None, None), rows.dtype)
+        return compiled(False, *_any_examples(x, y), any_rows)(x, y, rows, begin, end)
 
     return chunk
+
+
+def _any_examples(*data: tf.Tensor) -> list[tf.TensorSpec]:
+    return [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in data]
 
 
 def _feed(split: Split, batch_size: int, steps_per_execution: int | None) -> Callable[[int, int], Iterable[Block]]:

@@ -65,6 +65,7 @@ def main(args: list[str]) -> int:
                 result = rounds.measure(case, options.peers, options.data, options.rounds, threads, examples, _say)
             results.append(result)
             tables.show(result)
+            sys.stdout.flush()  # a file that somebody follows
     finally:  # what the first cases gave is not lost when a later one stops
         if options.json is not None and results:
             _write(options.json, results, options, threads)

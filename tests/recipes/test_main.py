@@ -27,6 +27,7 @@ ANSWERED_AT_ONCE = [
     ("-m", "recipes", "diff", "--help"),
     ("-m", "recipes", "diff", "mlp_classifier"),
     ("-m", "recipes", "board", "--help"),
+    ("-m", "recipes", "bench", "--help"),
     (FIT, "--help"),
     (LOOP, "--help"),
     ("-m", "recipes.supervised.mlp_classifier", "--help"),
@@ -80,7 +81,7 @@ def test_lists_and_help_answer_without_importing_tensorflow(args, python, tmp_pa
     assert process.stderr == ""
     assert process.stdout.strip()
     assert "recipes" in imported
-    assert not imported & {"tensorflow", "keras", "sklearn", "pandas"}
+    assert not imported & {"tensorflow", "keras", "keras_tuner", "matplotlib", "sklearn", "pandas", "torch", "jax"}
     assert not list((tmp_path / "cwd").iterdir())
 
 
@@ -93,6 +94,13 @@ def test_mistyped_words_are_refused_in_one_line_without_importing_tensorflow(arg
     assert process.stdout == ""
     assert not imported & {"tensorflow", "keras"}
     assert not list((tmp_path / "cwd").iterdir())
+
+
+def test_a_run_that_draws_nothing_does_not_import_what_draws_nor_what_tunes(python):
+    process, imported = python("-m", "recipes", "loop", "mlp_classifier", "--epochs", "1", "--log", "nothing")
+    assert process.returncode == 0, process.stderr
+    assert {"tensorflow", "keras", "sklearn"} <= imported
+    assert not imported & {"matplotlib", "keras_tuner", "pandas"}
 
 
 def test_a_training_run_does_import_tensorflow_so_the_check_above_can_fail(python, tmp_path):

@@ -6,6 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from recipes.commands.benchmark.contestants import CONTESTANTS
 from recipes.commands.benchmark.measurement import CaseResult, Measurement
 
 BITS, SCORE, MET, MISSED = "same bits", "other accuracy", "met", "missed"
@@ -31,9 +32,8 @@ def show(result: CaseResult) -> None:
 
 def markdown(results: Sequence[CaseResult]) -> str:
     """Return the README's table: a row a case, our loop's time and its ratio to each contestant's."""
-    names: dict[str, str] = {}
-    for result in results:
-        names |= {each.name: each.title for each in result.measurements[1:] if each.seconds}
+    measured_names = {each.name for result in results for each in result.measurements if each.seconds}
+    names = {each.name: each.title for each in CONTESTANTS[1:] if each.name in measured_names}
     lines = [
         "| | our loop | " + " | ".join(names.values()) + " |",
         "|---" * (len(names) + 2) + "|",

@@ -35,7 +35,7 @@ def test_the_table_of_a_case_has_everything_that_was_measured(results, capsys):
 
 def test_the_readmes_table_has_a_row_a_case_and_a_column_a_contestant(results):
     assert tables.markdown(results).splitlines() == [
-        "| | our loop | our fit side | JAX |",
+        "| | our loop | our fit side | JAX, scan over the epoch |",
         "|---|---|---|---|",
         "| an MLP | 100 us | 0.10 ✓ | 0.50 ✗* |",
         "| a run | 5 s |  |  |",
