@@ -231,7 +231,8 @@ class EpochOrder(keras.callbacks.Callback):
         self.split = split
         self.seed = seed
         self.epoch = 0
-        self.order: Any = None  # of an epoch in memory: a variable, made with its batches
+        streamed = isinstance(split, streaming.Streamed)  # a stream has an order of its own
+        self.order: Any = None if streamed else tf.Variable(tf.range(len(split)), trainable=False)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Set the order of the epoch whose iterator is about to be made."""
@@ -247,8 +248,7 @@ class EpochOrder(keras.callbacks.Callback):
         """
         if isinstance(self.split, streaming.Streamed):
             return self.split.batches(batch_size, lambda: (self.seed, self.epoch))
-        x, y = tf.constant(self.split.x), tf.constant(self.split.y)
-        order = self.order = tf.Variable(tf.range(len(self.split)), trainable=False)
+        x, y, order = tf.constant(self.split.x), tf.constant(self.split.y), self.order
         steps = -(-len(self.split) // batch_size)
 
         def gather(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
