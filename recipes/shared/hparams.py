@@ -28,14 +28,10 @@ class HParams:
     }
     objective: ClassVar[str] = "val_loss"  # what decides, at its best epoch
 
-    data: str = (
-        "digits"  # an embedded set, a keras.datasets name, the path of an .npz, .csv or .tsv file, or a folder of .npz
-    )
+    data: str = "digits"  # an embedded set, a keras.datasets name, a file (.npz, .csv, .tsv), or a folder of .npz files
     target: str | None = None  # the column of a .csv or .tsv file to predict; its last column if not given
     header: bool = True  # whether the first line of a .csv or .tsv file names the columns
-    stream: bool = (
-        False  # read a folder's .npz files while training, for data larger than memory; the bits are the same
-    )
+    stream: bool = False  # read the folder while training, for data larger than memory; the bits are the same
     learning_rate: float = 0.001  # step size of the optimizer
     batch_size: int = 32  # examples in one update
     epochs: int = 10  # passes over the training data

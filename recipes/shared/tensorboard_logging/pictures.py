@@ -2,21 +2,18 @@
 
 import io
 import warnings
-from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 MOST_MISTAKES = 25
 MOST_FILTERS = 64
 MOST_NUMBERED = 20  # classes; the cells of a larger confusion matrix have no room for numbers
 
 
-def png(figure: "Figure") -> bytes:
+def png(figure: Figure) -> bytes:
     """Return the figure as a PNG."""
     file = io.BytesIO()
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # a letter that the font lacks
@@ -24,13 +21,13 @@ def png(figure: "Figure") -> bytes:
     return file.getvalue()
 
 
-def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, class_names: tuple[str, ...]) -> "Figure":
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, class_names: tuple[str, ...]) -> Figure:
     """Return how many examples of each class (rows) were taken for which (columns); both arguments are indices."""
     classes = len(class_names)
     counts = np.zeros((classes, classes), dtype=int)
     np.add.at(counts, (labels, predictions), 1)
     class_names = _as_words(class_names)
-    figure = _figure(figsize=(6.4, 5.6), layout="constrained")
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     axes = figure.add_subplot(xlabel="prediction", ylabel="label")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -46,7 +43,7 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, class_names: t
 
 def worst_mistakes(
     x: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, class_names: tuple[str, ...]
-) -> "Figure":
+) -> Figure:
     """Return the wrong predictions of which the model was surest: images, or rows of a table for other input.
 
     Args:
@@ -83,7 +80,7 @@ def _as_words(class_names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name.replace("$", "\\$") for name in class_names)
 
 
-def filters(model: keras.Model) -> "Figure | None":
+def filters(model: keras.Model) -> Figure | None:
     """Return the weights of each unit of the first layer that has any, where they make an image; else None."""
     layer = next((layer for layer in model.layers if layer.trainable_variables), None)
     if isinstance(layer, keras.layers.Conv2D):
@@ -110,9 +107,9 @@ def _sees_pixels(model: keras.Model, layer: keras.layers.Dense) -> bool:
     return layer.kernel.shape[0] == np.prod(shape[1:])
 
 
-def predicted_against_true(targets: np.ndarray, predictions: np.ndarray) -> "Figure":
+def predicted_against_true(targets: np.ndarray, predictions: np.ndarray) -> Figure:
     """Return a point for each example; on the diagonal where the prediction is right. Both are (examples,)."""
-    figure = _figure(figsize=(6.4, 5.6), layout="constrained")
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     axes = figure.add_subplot(xlabel="target", ylabel="prediction")
     axes.scatter(targets, predictions, s=8, alpha=0.6)
     ends = [min(targets.min(), predictions.min()), max(targets.max(), predictions.max())]
@@ -120,10 +117,10 @@ def predicted_against_true(targets: np.ndarray, predictions: np.ndarray) -> "Fig
     return figure
 
 
-def residuals(targets: np.ndarray, predictions: np.ndarray) -> "Figure":
+def residuals(targets: np.ndarray, predictions: np.ndarray) -> Figure:
     """Return target minus prediction over the prediction, and how it is distributed. Both are (examples,)."""
     errors = targets.astype(np.float64) - predictions  # float32 may leave no room for 30 bars
-    figure = _figure(figsize=(8, 4.2), layout="constrained")
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.add_subplot(1, 2, 1, xlabel="prediction", ylabel="target - prediction")
     axes.scatter(predictions, errors, s=8, alpha=0.6)
     axes.axhline(0, color="black", linewidth=0.8)
@@ -145,15 +142,9 @@ def as_images(x: np.ndarray) -> np.ndarray | None:
     return (x - low) / (high - low) if high > low else np.zeros_like(x)
 
 
-def _figure(**options: Any) -> "Figure":
-    from matplotlib.figure import Figure  # here, because a run that draws nothing should not wait for it
-
-    return Figure(**options)
-
-
-def _sheet(title: str) -> "tuple[Figure, Axes]":
+def _sheet(title: str) -> tuple[Figure, Axes]:
     """Return a figure, and axes without a scale that fill it but for the title."""
-    figure = _figure(figsize=(6.4, 6.8))
+    figure = Figure(figsize=(6.4, 6.8))
     axes = figure.add_axes((0.02, 0.02, 0.96, 0.92))  # a layout engine would draw everything twice
     axes.axis("off")
     axes.set_title(title)

@@ -7,6 +7,7 @@ import io
 
 import keras
 import numpy as np
+from matplotlib.image import imsave
 
 from recipes.shared import scores
 from recipes.shared.data import Split
@@ -50,8 +51,6 @@ def write(files: EventFiles, model: keras.Model, split: Split, class_names: tupl
     if images is not None:
         sprite = _sprite(images)
         if max(sprite.shape[:2]) <= LARGEST_SPRITE:
-            from matplotlib.image import imsave  # here, because a run that draws nothing should not wait for it
-
             png = io.BytesIO()
             imsave(png, sprite, cmap="gray", vmin=0, vmax=1, pil_kwargs={"compress_level": 1})
             files.write_file("sprite.png", png.getvalue())

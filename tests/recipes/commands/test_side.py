@@ -234,7 +234,7 @@ def test_a_corrupt_npz_is_refused(refused):
         assert "cannot read broken.npz" in refused(*args)
     Path("broken.npz").unlink()
     Path("broken.npz").mkdir()
-    assert "cannot read broken.npz" in refused(*args)
+    assert "the folder broken.npz has no train-*.npz" in refused(*args)
 
 
 def test_an_npz_that_lacks_something_is_refused(refused):

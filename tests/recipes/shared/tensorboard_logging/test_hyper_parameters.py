@@ -111,6 +111,7 @@ def test_a_session_holds_every_hyper_parameter_with_its_type():
         "epochs": 10.0,
         "seed": 7.0,
         "train_on_validation": False,
+        "stream": False,
         "steps_per_execution": "none",
         "jit_compile": False,
         "kind": "plain",
