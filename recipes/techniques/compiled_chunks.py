@@ -41,9 +41,7 @@ DEFAULT_STEPS = 100  # each chunk is a copy of its part of the data; longer ones
 class HParams(hparams.HParams):
     data: str = "digits"
     hidden_units: int = 64  # width of each of the two hidden layers
-    steps_per_execution: int | None = (
-        None  # batches in a chunk, one call of callbacks; fit takes 100, the loop an epoch
-    )
+    steps_per_execution: int | None = None  # batches in a chunk, a call of callbacks; fit takes 100, the loop an epoch
 
     def __post_init__(self) -> None:
         super().__post_init__()
