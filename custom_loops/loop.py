@@ -78,9 +78,8 @@ class Loop:
         self._train_step = _compile(train_step, metrics, jit_compile)
         measure = _compile(test_step or _make_test_step(model, loss, metrics), metrics, jit_compile)
         self._train_chunk = _chunks(self._train_step, 1 + len(metrics), fuse)
-        self._test_chunk = _chunks(
-            measure, 1 + len(metrics), False
-        )  # validation and test share it, and no short run waits for another
+        # validation and test share one, nested, so that no short run waits for another compilation
+        self._test_chunk = _chunks(measure, 1 + len(metrics), fuse=False)
         if optimizer is not None:
             model.optimizer = optimizer
             optimizer.build(model.trainable_variables)  # before tracing: a graph cannot create variables twice

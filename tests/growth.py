@@ -24,9 +24,7 @@ def main(data):
             for size in SIZES:
                 path = Path(folder) / f"{size}.npz"
                 prepare.problem(CASES["mlp"], data, ROUNDS + 1, size).save(path)
-                module = "recipes.commands.benchmark.contestant"
-                arguments = ["mlp", "custom_loop", str(path), str(ROUNDS + 1), str(THREADS)]
-                command = [sys.executable, "-m", module, *arguments]
+                command = rounds.python("contestant", "mlp", "custom_loop", path, ROUNDS + 1, THREADS)
                 processes[size] = rounds.Process(command, THREADS, Measurement("", ""), path.with_suffix(".txt"))
             for _ in range(ROUNDS + 1):
                 for process in processes.values():

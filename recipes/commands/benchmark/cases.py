@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 CLASSES = 10
+Result = tuple[np.ndarray, list[np.ndarray]]  # of a contestant: the outputs on the test examples, the weights
 
 
 @dataclass(frozen=True)

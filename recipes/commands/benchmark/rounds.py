@@ -45,10 +45,10 @@ def measure(case: Case, peers: bool, data: str, rounds: int, threads: int, examp
         problem = Path(folder) / "problem.npz"
         arguments = [case.name, data, str(rounds + 1), str(examples), str(problem)]
         prepared = subprocess.run(
-            _python("prepare", *arguments), env=environment(threads), capture_output=True, text=True, check=False
+            python("prepare", *arguments), env=environment(threads), capture_output=True, text=True, check=False
         )
         if prepared.returncode:
-            raise UsageError(_last_line(prepared.stderr).removeprefix("recipes: "))
+            raise UsageError(last_line(prepared.stderr).removeprefix("recipes: "))
         result = CaseResult(case.name, case.title, "step", examples // case.batch_size, [], case.targets)
         processes: list[Process] = []
         try:
@@ -60,7 +60,7 @@ def measure(case: Case, peers: bool, data: str, rounds: int, threads: int, examp
                     continue
                 say(f"{case.name}: {contestant.title} starts")
                 errors = Path(folder) / f"{contestant.name}.txt"
-                command = _python("contestant", case.name, contestant.name, problem, rounds + 1, threads)
+                command = python("contestant", case.name, contestant.name, problem, rounds + 1, threads)
                 processes.append(Process(command, threads, measurement, errors))
             for turn in range(rounds + 1):
                 say(f"{case.name}: round {turn} of {rounds}" if turn else f"{case.name}: warm-up")
@@ -137,7 +137,7 @@ class Process:
             try:
                 action()
             except Stopped:
-                self.measurement.failure = _last_line(self._errors.read_text(errors="replace"))
+                self.measurement.failure = last_line(self._errors.read_text(errors="replace"))
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -152,9 +152,11 @@ class Process:
             setattr(self.measurement, name, value)
 
 
-def _python(module: str, *arguments: Any) -> list[str]:
+def python(module: str, *arguments: Any) -> list[str]:
+    """Return the command that runs a module of the benchmark in a process of its own."""
     return [sys.executable, "-P", "-m", f"recipes.commands.benchmark.{module}", *map(str, arguments)]
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """Return the last line of `text` that says something."""
     return next((line for line in reversed(text.splitlines()) if line.strip()), "it ended without a word")

@@ -54,8 +54,7 @@ def _run(command: list[str], threads: int, measurement: Measurement, counts: boo
     seconds = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        lines = output.strip().splitlines() or ["it ended without a word"]
-        measurement.failure = lines[-1]
+        measurement.failure = turns.last_line(output)
     elif counts:
         measurement.seconds.append(seconds)
         measurement.peak_memory_mib = usage.ru_maxrss / 1024

@@ -13,11 +13,10 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from recipes.commands.benchmark.cases import Problem
+from recipes.commands.benchmark.cases import Problem, Result
 from recipes.commands.benchmark.turns import Epochs
 
 Arrays = list[jax.Array]
-Result = tuple[np.ndarray, list[np.ndarray]]
 DROPOUT, L2 = 0.2, 1e-4
 
 

@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
-from recipes.commands.benchmark.cases import Problem
-from recipes.commands.benchmark.contestants.keras_parts import Result, Turns, build_model, result, training_parts
+from recipes.commands.benchmark.cases import Problem, Result
+from recipes.commands.benchmark.contestants.keras_parts import Turns, build_model, result, training_parts
 from recipes.commands.benchmark.turns import Epochs
 
 tf.config.optimizer.set_experimental_options({"constant_folding": True})  # TensorFlow's default; our sides have it off

@@ -5,11 +5,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from recipes.commands.benchmark.cases import Problem
+from recipes.commands.benchmark.cases import Problem, Result
 from recipes.commands.benchmark.contestants import keras_models
 from recipes.commands.benchmark.turns import Epochs
-
-Result = tuple[np.ndarray, list[np.ndarray]]  # the outputs on the test examples, the weights
 
 
 def build_model(problem: Problem) -> keras.Model:

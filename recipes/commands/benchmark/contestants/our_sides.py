@@ -3,8 +3,8 @@
 import keras
 
 from recipes.commands import catalog
-from recipes.commands.benchmark.cases import Problem
-from recipes.commands.benchmark.contestants.keras_parts import Result, Turns, build_model, result, training_parts
+from recipes.commands.benchmark.cases import Problem, Result
+from recipes.commands.benchmark.contestants.keras_parts import Turns, build_model, result, training_parts
 from recipes.commands.benchmark.turns import Epochs
 from recipes.shared import data
 

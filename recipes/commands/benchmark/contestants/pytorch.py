@@ -2,16 +2,14 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from recipes.commands.benchmark.cases import CLASSES, Problem
+from recipes.commands.benchmark.cases import CLASSES, Problem, Result
 from recipes.commands.benchmark.turns import Epochs
 
 L2 = 1e-4
-Result = tuple[np.ndarray, list[np.ndarray]]
 
 
 def eager(problem: Problem, epochs: Epochs, compiled: bool = False) -> Result:

@@ -4,13 +4,13 @@ import numpy as np
 from sklearn.linear_model import SGDRegressor
 from sklearn.neural_network import MLPClassifier
 
-from recipes.commands.benchmark.cases import CLASSES, Problem
+from recipes.commands.benchmark.cases import CLASSES, Problem, Result
 from recipes.commands.benchmark.turns import Epochs
 
 HIDDEN = {"softmax": (10,), "mlp": (64, 64)}
 
 
-def train(problem: Problem, epochs: Epochs) -> tuple[np.ndarray, list[np.ndarray]]:
+def train(problem: Problem, epochs: Epochs) -> Result:
     """Train `MLPClassifier` (Adam), or `SGDRegressor`, which updates after every single example."""
     case = problem.case
     x, x_test = (part.reshape(len(part), -1) for part in (problem.x_train, problem.x_test))
