@@ -50,7 +50,7 @@ def main(args: list[str]) -> int:
             suggestion = f"did you mean {near[0]}? " if near else ""
             raise UsageError(f"no case {name!r}; {suggestion}there are {', '.join(every)}")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = options.threads or cores
+    threads = cores if options.threads is None else options.threads
     _check(options, threads, cores, [CASES[name].batch_size for name in names or CASES if name in CASES])
 
     results: list[CaseResult] = []

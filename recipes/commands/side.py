@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -20,6 +21,7 @@ from recipes.commands import boards, catalog, flags
 from recipes.commands.parity import finished_files
 from recipes.shared import interruption
 from recipes.shared.errors import NoRoom, TrainingDiverged, UsageError
+from recipes.shared.files import UNFINISHED
 from recipes.shared.hparams import HParams
 from recipes.shared.logging_options import Level, LoggingOptions
 
@@ -146,10 +148,13 @@ def run_folder(logs: Path, name: str, run: str | None) -> Path:
 def require_writable(folder: Path, flag: str) -> None:
     """Raise a UsageError about `flag` unless `folder` can be written to, or made."""
     existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+    try:
+        with tempfile.TemporaryDirectory(dir=existing, prefix=UNFINISHED):  # permissions do not tell: root has them all
+            pass
+    except OSError as error:
         raise UsageError(
             f"cannot write to {folder}: {existing} is no folder that you can write to; choose another {flag}"
-        )
+        ) from error
 
 
 def describe(name: str, side: str, source: catalog.Source, command: str) -> dict[str, Any]:
