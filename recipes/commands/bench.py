@@ -25,7 +25,9 @@ class Options:
     peers: Annotated[bool, tyro.conf.arg(help="let PyTorch, JAX and scikit-learn take part (extra `bench`)")] = False
     json: Annotated[Path | None, tyro.conf.arg(help="write the results to this file")] = None
     data: Annotated[str, tyro.conf.arg(help="28 x 28 images: mnist, an .npz file, or digits, enlarged")] = "digits"
-    rounds: Annotated[int, tyro.conf.arg(help="epochs that count, after one that warms up; at least 5")] = 7
+    rounds: Annotated[
+        int, tyro.conf.arg(help="turns of each contestant, two epochs, of which one counts; at least 5")
+    ] = 7
     threads: Annotated[int | None, tyro.conf.arg(help="threads of each contestant; all cores if not given")] = None
     examples: Annotated[int | None, tyro.conf.arg(help="in an epoch; each case's own number if not given")] = None
 

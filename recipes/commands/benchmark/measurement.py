@@ -16,7 +16,7 @@ class Measurement:
         title: what the tables say.
         seconds: of every round, for one step; for whole runs, of the run.
         import_seconds: of its framework and of its own modules.
-        first_seconds: what the first epoch took more than the later ones: tracing, compiling, warming up.
+        first_seconds: what the very first epoch took more than those that count: tracing, compiling, warming up.
         peak_memory_mib: of the process.
         score: accuracy on the test part, or R2; None for who learns nothing.
         digest: of the bytes of its weights.

@@ -1,4 +1,8 @@
-"""Gives the contestants of a case their turns: A B C A B C ..., one epoch each, every one in a process of its own."""
+"""Gives the contestants of a case their turns: A B C A B C ..., every one in a process of its own.
+
+A turn is two epochs, and the second counts. The first after another process had the machine finds cold caches: for our
+loop it took up to a third longer, for NumPy next to nothing, and in a training every epoch but one follows its like.
+"""
 
 import importlib.util
 import json
@@ -19,6 +23,7 @@ from recipes.shared.errors import UsageError
 
 Say = Callable[[str], None]
 PATIENCE = 5  # seconds that a contestant gets to end
+EPOCHS_IN_A_TURN = 2
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 
 
@@ -33,7 +38,7 @@ def measure(case: Case, peers: bool, data: str, rounds: int, threads: int, examp
         case: what they train.
         peers: whether other frameworks take part; one that is not installed is said to be missing.
         data: the images, as `prepare.images` takes them.
-        rounds: that count; one before them warms up, and shows the cost of the first run.
+        rounds: turns of everybody; the very first epoch shows the cost of the first run.
         threads: that each may use, and as many cores.
         examples: in an epoch.
         say: is told what goes on.
@@ -43,7 +48,8 @@ def measure(case: Case, peers: bool, data: str, rounds: int, threads: int, examp
     """
     with tempfile.TemporaryDirectory() as folder:
         problem = Path(folder) / "problem.npz"
-        arguments = [case.name, data, str(rounds + 1), str(examples), str(problem)]
+        epochs = rounds * EPOCHS_IN_A_TURN
+        arguments = [case.name, data, epochs, examples, problem]
         prepared = subprocess.run(
             python("prepare", *arguments), env=environment(threads), capture_output=True, text=True, check=False
         )
@@ -60,10 +66,10 @@ def measure(case: Case, peers: bool, data: str, rounds: int, threads: int, examp
                     continue
                 say(f"{case.name}: {contestant.title} starts")
                 errors = Path(folder) / f"{contestant.name}.txt"
-                command = python("contestant", case.name, contestant.name, problem, rounds + 1, threads)
+                command = python("contestant", case.name, contestant.name, problem, epochs, threads)
                 processes.append(Process(command, threads, measurement, errors))
-            for turn in range(rounds + 1):
-                say(f"{case.name}: round {turn} of {rounds}" if turn else f"{case.name}: warm-up")
+            for turn in range(rounds):
+                say(f"{case.name}: round {turn + 1} of {rounds}")
                 shift = turn % len(processes)  # nobody is always the first
                 for process in processes[shift:] + processes[:shift]:
                     process.turn()
@@ -96,35 +102,35 @@ class Process:
     def __init__(self, command: Sequence[str], threads: int, measurement: Measurement, errors: Path) -> None:
         self.measurement = measurement
         self._errors = errors
-        self._turns: list[float] = []
+        self._turns: list[list[float]] = []  # the seconds of the epochs of each turn
         with errors.open("wb") as file:
             pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": file}
             self.process = subprocess.Popen(command, env=environment(threads), preexec_fn=lambda: pin(threads), **pipes)
         self._attempt(lambda: self._keep(import_seconds=self._answer()["import_seconds"]))
 
     def turn(self) -> None:
-        """Let it train one epoch."""
+        """Let it train the epochs of a turn."""
 
-        def train() -> None:
+        def train() -> float:
             assert self.process.stdin is not None
             try:
                 self.process.stdin.write(b"\n")
                 self.process.stdin.flush()
             except BrokenPipeError:
                 raise Stopped from None
-            self._turns.append(self._answer()["seconds"])
+            return float(self._answer()["seconds"])
 
-        self._attempt(train)
+        self._attempt(lambda: self._turns.append([train() for _ in range(EPOCHS_IN_A_TURN)]))
 
     def finish(self, steps: int) -> None:
         """Let it end; from then on its measurement is whole."""
 
         def end() -> None:
             answer = self._answer()
-            first, *later = self._turns
+            counted = [seconds[-1] for seconds in self._turns]
             self._keep(
-                seconds=[seconds / steps for seconds in later],
-                first_seconds=first - statistics.median(later),
+                seconds=[seconds / steps for seconds in counted],
+                first_seconds=self._turns[0][0] - statistics.median(counted),
                 score=answer["score"],
                 digest=answer["digest"],
                 peak_memory_mib=answer["peak_memory_mib"],
