@@ -10,10 +10,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from recipes.commands import boards, catalog, flags, parity, report, side
+from recipes.commands import boards, catalog, flags, parity, report, resuming, side
 from recipes.shared.errors import UsageError
 from recipes.shared.files import write_json
-from recipes.shared.logging_options import LoggingOptions
 
 USAGE = """usage: recipes compare NAME... [flags]      both sides of one or more recipes
        recipes compare --all [flags]        of every recipe
@@ -23,7 +22,7 @@ USAGE = """usage: recipes compare NAME... [flags]      both sides of one or more
        recipes compare RUN                  the two sides of a finished run
 
 Each side trains in a process of its own. Exit code 0: parity holds for all; 1: it does not; 2: bad usage.
-Flags: --json PATH, --logs DIR, --run NAME, and the hyper-parameters, as `recipes fit NAME --help` lists them."""
+Flags: --json PATH, --logs DIR, --run NAME, --resume, and the hyper-parameters, as in `recipes fit NAME --help`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +74,8 @@ def main(args: list[str]) -> int:
     rest = [arg for arg in rest if arg != "--all"]
     command = shlex.join(["recipes", "compare", *args])
     # Every flag of every recipe is checked before the first one trains.
-    parsed = []
+    parsed: list[tuple[dict[str, Any], Options]] = []
+    folders: list[Path] = []
     for subject in subjects:
         # One recipe refuses a flag that it has no use for; several share the flags that each can use.
         used = flags.without_unused(subject.fit, rest) if len(subjects) > 1 else rest
@@ -83,14 +83,17 @@ def main(args: list[str]) -> int:
             print(
                 f"{subject.name} goes without {' '.join(arg for arg in rest if arg not in used)}: it has no use for it"
             )
-        parsed.append(flags.parse_hparams(subject.fit, Options, used, f"recipes compare {subject.name}"))
-    folders = [
-        side.run_folder(options.logs, subject.name, options.run)
-        for subject, (_, options) in zip(subjects, parsed, strict=True)
-    ]
-    for folder in folders:
-        if folder.exists():
-            raise UsageError(f"{folder} exists; choose another --run, or delete it")
+        program = f"recipes compare {subject.name}"
+        hparams, options = flags.parse_hparams(subject.fit, Options, used, program)
+        folder = side.run_folder(options.logs, subject.name, options.run, options.resume, list(subject.sources))
+        folders.append(folder)
+        if options.resume:
+            begun = [folder / name for name in subject.sources if resuming.config(folder / name)]
+            for each in begun[:1]:
+                hparams, options = flags.parse_hparams(subject.fit, Options, resuming.arguments(used, each), program)
+            for each in begun:
+                resuming.require_same(hparams, each)
+        parsed.append((hparams, options))
 
     path = parsed[0][1].json
     if path is not None:
@@ -101,7 +104,7 @@ def main(args: list[str]) -> int:
     results: list[report.Result] = []
     try:
         for subject, folder, (hparams, options) in zip(subjects, folders, parsed, strict=True):
-            results.append(_compare_subject(subject, folder, hparams, command, options.logging))
+            results.append(_compare_subject(subject, folder, hparams, command, options))
             if options.log == "everything":
                 with contextlib.suppress(OSError):  # a full disk: the verdict goes to the screen
                     boards.write_verdict(folder, report.as_markdown(results[-1]))
@@ -130,7 +133,7 @@ def _subjects(names: list[str]) -> list[Subject]:
 
 
 def _compare_subject(
-    subject: Subject, folder: Path, hparams: dict[str, Any], command: str, logging: LoggingOptions
+    subject: Subject, folder: Path, hparams: dict[str, Any], command: str, options: Options
 ) -> report.Result:
     """Train both sides, one after the other so that neither takes the other's cores, and compare them.
 
@@ -139,8 +142,15 @@ def _compare_subject(
     """
     result = report.Result(subject.name, str(hparams.get("data", "")), folder)
     for name, source in subject.sources.items():
+        if options.resume and resuming.ended(folder / name):
+            result.sides[name] = _read_side(folder / name, source)
+            continue
         about = side.describe(subject.name, name, source, command)
-        job = side.Job(str(source.path), str(folder / name), hparams, about, logging=logging)
+        if options.resume:
+            about = resuming.describe(about, folder / name)
+        job = side.Job(
+            str(source.path), str(folder / name), hparams, about, logging=options.logging, saving=options.saving
+        )
         with report.status(f"{subject.name}: training the {name.replace('_', ' ')} side"):
             code, output, error = _run(side.command(job))
         if subject.name not in catalog.pairs():  # a user who prints wants to see it

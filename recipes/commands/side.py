@@ -10,16 +10,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from recipes.commands import boards, catalog, flags
+from recipes.commands import boards, catalog, flags, resuming
 from recipes.commands.parity import finished_files
 from recipes.shared import interruption
+from recipes.shared.checkpointing.options import Saving
 from recipes.shared.errors import NoRoom, TrainingDiverged, UsageError
 from recipes.shared.files import UNFINISHED
 from recipes.shared.hparams import HParams
@@ -45,6 +46,12 @@ class Options:
         int | None, tyro.conf.arg(help="measure gradients and updates every so many steps, not only once an epoch")
     ] = None
     profile: Annotated[bool, tyro.conf.arg(help="record a profile of a few steps")] = False
+    resume: Annotated[
+        bool, tyro.conf.arg(help="go on with a run that was cut off: --run, or the newest; the bits are the same")
+    ] = False
+    checkpoint_every: Annotated[
+        int | None, tyro.conf.arg(help="save after every so many executions of the loop too, not only every epoch")
+    ] = None
 
     @property
     def logging(self) -> LoggingOptions:
@@ -54,6 +61,17 @@ class Options:
             UsageError: the flags contradict each other.
         """
         return LoggingOptions(level=self.log, every=self.log_every, profile=self.profile)
+
+    @property
+    def saving(self) -> Saving:
+        """When a run saves checkpoints.
+
+        Raises:
+            UsageError: a number that cannot be meant.
+        """
+        if self.checkpoint_every is not None and self.checkpoint_every < 1:
+            raise UsageError(f"--checkpoint-every is {self.checkpoint_every}; it must be at least 1")
+        return Saving(active=True, resume=self.resume, every=self.checkpoint_every)
 
 
 @dataclass(frozen=True)
@@ -66,12 +84,14 @@ class Job:
     about: dict[str, Any] = field(default_factory=dict)
     verbose: int = 0
     logging: LoggingOptions = field(default_factory=LoggingOptions)
+    saving: Saving = field(default_factory=Saving)
 
     @classmethod
     def of_json(cls, text: str) -> "Job":
         """Return the job that `to_json` wrote."""
         values = json.loads(text)
-        return cls(**values | {"logging": LoggingOptions(**values["logging"])})
+        options = {"logging": LoggingOptions(**values["logging"]), "saving": Saving(**values["saving"])}
+        return cls(**values | options)
 
     def to_json(self) -> str:
         """Return the job as text, for another process."""
@@ -96,14 +116,20 @@ def main(verb: str, args: list[str]) -> int:
         )
     side = {"fit": "fit", "loop": "custom_loop"}[verb]
     name, source = resolve(names[0], side)
-    hparams, options = flags.parse_hparams(source, Options, rest, f"recipes {verb} {names[0]}")
-    folder = run_folder(options.logs, name, options.run) / side
-    if folder.exists():
-        raise UsageError(f"{folder} exists; choose another --run, or delete it")
+    program = f"recipes {verb} {names[0]}"
+    hparams, options = flags.parse_hparams(source, Options, rest, program)
+    folder = run_folder(options.logs, name, options.run, options.resume, [side]) / side
     about = describe(name, side, source, shlex.join(["recipes", verb, *args]))
+    if options.resume:
+        hparams, options = flags.parse_hparams(source, Options, resuming.arguments(rest, folder), program)
+        resuming.require_same(hparams, folder)
+        about = resuming.describe(about, folder)
+        if resuming.ended(folder):
+            print(f"{folder} has ended: there is nothing to resume")
+            return 0
     verbose = 1 if sys.stdout.isatty() else 2
     try:
-        metrics = train(Job(str(source.path), str(folder), hparams, about, verbose, options.logging))
+        metrics = train(Job(str(source.path), str(folder), hparams, about, verbose, options.logging, options.saving))
     finally:
         if options.log != "nothing" and folder.exists():
             boards.refresh(options.logs)
@@ -133,16 +159,29 @@ def resolve(target: str, side: str) -> tuple[str, catalog.Source]:
     return target, catalog.find(target).side(side)
 
 
-def run_folder(logs: Path, name: str, run: str | None) -> Path:
+def run_folder(logs: Path, name: str, run: str | None, resume: bool = False, sides: Collection[str] = ()) -> Path:
     """Return `logs/<name>/<run>`; the default run is named after the time and this process, so it is new.
 
+    Args:
+        logs: the folder of all runs.
+        name: the recipe's.
+        run: the run's, if the user has named it.
+        resume: go on with a run; the default one is the newest that has not ended on all `sides`.
+        sides: which will be in it.
+
     Raises:
-        UsageError: `logs` cannot be written to, or `run` is no plain name.
+        UsageError: `logs` cannot be written to, `run` is no plain name, the run of a side exists that is not to be
+            resumed, or there is none to resume.
     """
     require_writable(logs, "--logs")
     if run is not None and (Path(run).name != run or run in ("", "..")):
         raise UsageError(f"--run is {run!r}; it must be a plain name, without slashes")
-    return logs / name / (run or time.strftime("%Y-%m-%d_%H-%M-%S") + f"_{os.getpid()}")
+    if resume and run is None:
+        return resuming.newest(logs / name, sides)
+    folder = logs / name / (run or time.strftime("%Y-%m-%d_%H-%M-%S") + f"_{os.getpid()}")
+    for existing in [folder / side for side in sides if (folder / side).exists() and not resume]:
+        raise UsageError(f"{existing} exists; choose another --run, delete it, or let it go on with --resume")
+    return folder
 
 
 def require_writable(folder: Path, flag: str) -> None:
@@ -186,12 +225,12 @@ def train(job: Job) -> dict[str, float]:
     hparams_class = getattr(module, "HParams", HParams)
     known = {field.name for field in fields(hparams_class)}
     hparams = hparams_class(**{name: value for name, value in job.hparams.items() if name in known})
-    run = Run(Path(job.folder), hparams, job.verbose, job.about, job.logging, Path(job.path))
+    run = Run(Path(job.folder), hparams, job.verbose, job.about, job.logging, Path(job.path), job.saving)
     try:
         with interruption.between_batches():
             module.train(hparams, run)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; what was done is in {job.folder}", file=sys.stderr)
+        print(f"\ninterrupted; what was done is in {job.folder}{_hint(job)}", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
     except OSError as error:
         if error.errno not in DISK_ERRORS:
@@ -207,7 +246,13 @@ def train(job: Job) -> dict[str, float]:
         )
     if not run.metrics:
         raise UsageError(f"{job.path}: train(hparams, run) never called run.finish(model, dataset, metrics)")
+    run.remove_checkpoints()
     return run.metrics
+
+
+def _hint(job: Job) -> str:
+    """Return how to go on with a run that was interrupted."""
+    return f"; go on with --resume --run {shlex.quote(Path(job.folder).parent.name)}" if job.saving.active else ""
 
 
 @contextlib.contextmanager
