@@ -1,21 +1,22 @@
-"""Checkpoints on disk: .npz files that need no pickle, each with a digest that finds out what was damaged since."""
+"""Checkpoints on disk: files of safetensors, which need no pickle, each with a digest that finds out later damage."""
 
 import hashlib
 import json
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 
 from recipes.shared.errors import UsageError
 from recipes.shared.files import replace_file
 
 KEPT = 2  # the newest, and the one before it, should the newest be damaged
 CONTENT, DIGEST = "content", "sha256"
-FILE = re.compile(r"epoch-(\d{6,})-step-(\d{9,})(-end)?\.npz")
+FILE = re.compile(r"epoch-(\d{6,})-step-(\d{9,})(-end)?\.safetensors")
 
 
 @dataclass(frozen=True, order=True)
@@ -35,7 +36,7 @@ class Position:
     @property
     def file_name(self) -> str:
         """The name of its checkpoint: names sort as positions do."""
-        return f"epoch-{self.epoch:06d}-step-{self.step:09d}{'-end' if self.ended else ''}.npz"
+        return f"epoch-{self.epoch:06d}-step-{self.step:09d}{'-end' if self.ended else ''}.safetensors"
 
 
 class Damaged(Exception):
@@ -54,7 +55,7 @@ class Folder:
 
     def positions(self) -> list[Position]:
         """Return where there is a checkpoint, oldest first."""
-        matches = [FILE.fullmatch(path.name) for path in self.path.glob("*.npz")]
+        matches = [FILE.fullmatch(path.name) for path in self.path.glob("*.safetensors")]
         return sorted(Position(int(each[1]), int(each[2]), bool(each[3])) for each in matches if each)
 
     def save(self, position: Position, content: dict[str, Any]) -> None:
@@ -68,8 +69,8 @@ class Folder:
             OSError: it cannot be written; what was there before still is.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        arrays = encode(content)
-        replace_file(self.path / position.file_name, lambda path: np.savez(path, allow_pickle=False, **arrays))
+        encoded = encode(content)
+        replace_file(self.path / position.file_name, lambda path: path.write_bytes(encoded))
         for old in self.positions()[:-KEPT]:
             (self.path / old.file_name).unlink(missing_ok=True)
 
@@ -80,10 +81,8 @@ class Folder:
             Damaged: it is not what was written.
         """
         try:
-            # opened here, because NumPy leaves open what turns out to be no archive
-            with (self.path / position.file_name).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                return decode({name: archive[name] for name in archive.files})
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+            return decode((self.path / position.file_name).read_bytes())
+        except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
             raise Damaged(" ".join(str(error).split()) or type(error).__name__) from error
 
     def newest(self) -> tuple[Position, dict[str, Any], list[str]] | None:
@@ -104,32 +103,38 @@ class Folder:
         return None
 
 
-def encode(content: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Return `content` as named arrays: its own, the rest of it as JSON, and a digest of both."""
+def encode(content: dict[str, Any]) -> bytes:
+    """Return `content` as the bytes of a file: its arrays, the rest of it as JSON, and a digest of both."""
     arrays: dict[str, np.ndarray] = {}
 
     def plain(value: Any, name: str) -> Any:
         if isinstance(value, dict):
             return {key: plain(each, f"{name}/{key}" if name else key) for key, each in value.items()}
+        if isinstance(value, list) and value and all(type(each) is float for each in value):
+            arrays[name] = np.array(value)  # a history grows, and JSON is slow
+            return {"array": name, "kind": "list"}
         if isinstance(value, list | tuple):
             return [plain(each, f"{name}/{index}") for index, each in enumerate(value)]
         if isinstance(value, np.ndarray | np.generic):
-            arrays[name] = np.asarray(value)
-            return {"array": name, "scalar": isinstance(value, np.generic)}
+            arrays[name] = np.ascontiguousarray(value).reshape(np.shape(value))  # the former gives a number an axis
+            return {"array": name, "kind": "scalar" if isinstance(value, np.generic) else "array"}
         return value
 
     text = json.dumps(plain(content, ""))  # NaN and infinity are written as Python reads them
     arrays[CONTENT] = np.frombuffer(text.encode(), np.uint8)
-    return arrays | {DIGEST: np.frombuffer(_digest(arrays), np.uint8)}
+    arrays[DIGEST] = np.frombuffer(_digest(arrays), np.uint8)
+    return safetensors.numpy.save(arrays)
 
 
-def decode(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def decode(encoded: bytes) -> dict[str, Any]:
     """Return what `encode` was given; tuples come back as lists.
 
     Raises:
         ValueError: the digest is another.
         KeyError: there is none, or nothing else.
+        SafetensorError: the bytes are no such file.
     """
+    arrays = safetensors.numpy.load(encoded)
     digest = arrays.pop(DIGEST)
     if _digest(arrays) != digest.tobytes():
         raise ValueError("its digest is another")
@@ -139,8 +144,9 @@ def decode(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
             return [whole(each) for each in value]
         if not isinstance(value, dict):
             return value
-        if value.keys() == {"array", "scalar"}:
-            return arrays[value["array"]][()] if value["scalar"] else arrays[value["array"]]
+        if value.keys() == {"array", "kind"}:
+            array = arrays[value["array"]]
+            return {"array": array, "scalar": array[()], "list": array.tolist()}[value["kind"]]
         return {key: whole(each) for key, each in value.items()}
 
     content: dict[str, Any] = whole(json.loads(arrays[CONTENT].tobytes()))
@@ -151,5 +157,5 @@ def _digest(arrays: dict[str, np.ndarray]) -> bytes:
     digest = hashlib.sha256()
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape} ".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)
+        digest.update(arrays[name].data)
     return digest.digest()

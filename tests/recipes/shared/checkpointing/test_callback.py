@@ -1,6 +1,7 @@
 """Runs that are cut off in this process and go on in a new model; tests/test_kill.py does it to real processes."""
 
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -144,7 +145,7 @@ def make(folder, side, saving, epochs=6, others=(), hparams=None):
 @pytest.mark.parametrize("side", ["fit", "custom_loop"])
 def test_all_that_training_changes_is_saved(tmp_path, cut_off, side):
     whole = make(tmp_path / "whole", side, SAVING)
-    for moments in ([2], [5, 1, 7, 23]):
+    for moments in ([2], [5, 1, 7, 11]):
         folder = tmp_path / f"cut-{moments}"
         for moment in moments:
             cut_off(moment * (4 if side == "fit" else 1))
@@ -162,7 +163,7 @@ def test_within_an_epoch_a_loop_saves_as_often_as_it_is_told(tmp_path, cut_off):
     with pytest.raises(CutOff):
         make(folder, "custom_loop", Saving(active=True, every=2))
     names = sorted(path.name for path in (folder / "checkpoints" / "0").iterdir())
-    assert names == ["epoch-000001-step-000000000.npz", "epoch-000001-step-000000008.npz"]
+    assert names == ["epoch-000001-step-000000000.safetensors", "epoch-000001-step-000000008.safetensors"]
     cut_off(-1)
     assert make(folder, "custom_loop", RESUMING) == whole
 
@@ -217,7 +218,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, cut_
     with pytest.raises(CutOff):
         make(tmp_path / "cut", "fit", SAVING)
     cut_off(-1)
-    newest = max((tmp_path / "cut" / "checkpoints" / "0").glob("*.npz"))
+    newest = max((tmp_path / "cut" / "checkpoints" / "0").glob("*.safetensors"))
     newest.write_bytes(newest.read_bytes()[:1000])
     assert make(tmp_path / "cut", "fit", RESUMING) == whole
     line = capsys.readouterr().err
@@ -263,22 +264,20 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path):
 
 def test_without_room_the_training_goes_on_and_the_last_good_checkpoint_stays(tmp_path, monkeypatch, capsys):
     whole = make(tmp_path / "whole", "fit", Saving())
-    from recipes.shared.checkpointing import storage
+    write_bytes, calls = Path.write_bytes, []
 
-    savez, calls = np.savez, []
-
-    def fills_up(*args, **kwargs):
-        calls.append(args)
+    def fills_up(path, content):
+        calls.append(path)
         if len(calls) > 2:
             raise OSError(28, "No space left on device")
-        savez(*args, **kwargs)
+        write_bytes(path, content)
 
-    monkeypatch.setattr(storage.np, "savez", fills_up)
+    monkeypatch.setattr(Path, "write_bytes", fills_up)
     assert make(tmp_path / "run", "fit", SAVING) == whole
     assert capsys.readouterr().err == (
         f"cannot save a checkpoint to {tmp_path}/run/checkpoints: No space left on device; the last is of epoch 2\n"
     )
-    assert max((tmp_path / "run" / "checkpoints" / "0").iterdir()).name == "epoch-000002-step-000000000.npz"
+    assert max((tmp_path / "run" / "checkpoints" / "0").iterdir()).name == "epoch-000002-step-000000000.safetensors"
 
 
 def test_a_loop_that_does_not_begin_where_it_was_cut_off_is_stopped(tmp_path, cut_off):
