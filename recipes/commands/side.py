@@ -229,6 +229,9 @@ def train(job: Job) -> dict[str, float]:
     try:
         with interruption.between_batches():
             module.train(hparams, run)
+    except TrainingDiverged:
+        run.remove_checkpoints()  # it would diverge again
+        raise
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was done is in {job.folder}{_hint(job)}", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None

@@ -164,11 +164,9 @@ class Checkpoints(keras.callbacks.Callback):
         except OSError as error:
             if not self._failed:
                 self._failed = True
-                last = [f"epoch {each.epoch}" for each in self._folder.positions()][-1:] or ["none"]
-                print(
-                    f"cannot save a checkpoint to {self.path}: {error.strerror or error}; the last is of {last[0]}",
-                    file=sys.stderr,
-                )
+                before = self._folder.positions()
+                last = f"the last is of epoch {before[-1].epoch}" if before else "there is none yet"
+                print(f"cannot save a checkpoint to {self.path}: {error.strerror or error}; {last}", file=sys.stderr)
 
     def _restored(self) -> None:
         self._restore()

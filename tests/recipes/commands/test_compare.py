@@ -516,9 +516,9 @@ def test_a_json_file_that_cannot_be_written_is_refused_before_anything_is_traine
 
 @pytest.mark.usefixtures("no_training")
 def test_a_run_that_exists_is_not_overwritten(capsys):
-    Path("logs/mlp_classifier/mine").mkdir(parents=True)
+    Path("logs/mlp_classifier/mine/custom_loop").mkdir(parents=True)
     message = refusal(capsys, "linear_svm", "mlp_classifier", "--run", "mine")
-    assert "logs/mlp_classifier/mine exists; choose another --run" in message
+    assert "logs/mlp_classifier/mine/custom_loop exists; choose another --run" in message
 
 
 @pytest.mark.usefixtures("no_training")
