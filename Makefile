@@ -1,6 +1,6 @@
 # `make compare` is the way in. Every target sets up what it needs; a second call costs nothing.
 .DEFAULT_GOAL := compare
-.PHONY: compare install test lint format parity speed logging-cost streaming-cost search-speed bench growth kill accuracy screenshots clean
+.PHONY: compare install test lint format parity speed logging-cost streaming-cost search-speed bench growth kill reproducibility accuracy screenshots clean
 
 # The first interpreter that TensorFlow 2.21 has wheels for: another one can be named, as in `make PYTHON=python3.12`.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -57,6 +57,10 @@ growth: .venv/.installed
 # SIGKILL at 20 random moments on each side of four pairs, resumed and compared to the bit; half an hour.
 kill: .venv/.installed-test
 	$(BIN)/python -m tests.kill
+
+# Which settings of a machine change the bits: threads, cores, instructions, XLA; ten minutes.
+reproducibility: .venv/.installed-test
+	$(BIN)/python -m tests.reproducibility
 
 # Test accuracy of both sides of the convolutional network on MNIST: make accuracy DATA=path/to/mnist.npz
 accuracy: .venv/.installed

@@ -1,4 +1,6 @@
-"""Which settings of a machine change the bits that a command ends with: each is trained with, and held against the first.
+"""Which settings of a machine change the bits that a command ends with.
+
+Each run is trained with each setting, and held against the same run without it.
 
 python -m tests.reproducibility        or: make reproducibility; it takes some ten minutes and prints a table
 """

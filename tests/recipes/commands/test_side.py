@@ -302,8 +302,8 @@ def test_logs_that_cannot_be_written_to_are_refused_before_anything_is_trained(r
 def test_logs_without_write_permission_are_refused(refused, monkeypatch, cwd):
     asked = []
 
-    def refuse(dir, prefix):  # root may write anywhere
-        asked.append(dir)
+    def refuse(**settings):  # root may write anywhere
+        asked.append(settings["dir"])
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(side.tempfile, "TemporaryDirectory", refuse)
