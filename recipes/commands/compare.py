@@ -13,7 +13,6 @@ import tyro
 from recipes.commands import boards, catalog, flags, parity, report, side
 from recipes.shared.errors import UsageError
 from recipes.shared.files import write_json
-from recipes.shared.logging_options import LoggingOptions
 
 USAGE = """usage: recipes compare NAME... [flags]      both sides of one or more recipes
        recipes compare --all [flags]        of every recipe
@@ -78,12 +77,22 @@ def main(args: list[str]) -> int:
     parsed = []
     for subject in subjects:
         # One recipe refuses a flag that it has no use for; several share the flags that each can use.
-        used = flags.without_unused(subject.fit, rest) if len(subjects) > 1 else rest
+        used = rest
+        if len(subjects) > 1:
+            one_device = any(source.one_device for source in subject.sources.values())
+            used = flags.without_unused(subject.fit, rest, *(("strategy", "devices") if one_device else ()))
         if used != rest:
             print(
                 f"{subject.name} goes without {' '.join(arg for arg in rest if arg not in used)}: it has no use for it"
             )
-        parsed.append(flags.parse_hparams(subject.fit, Options, used, f"recipes compare {subject.name}"))
+        hparams, options = flags.parse_hparams(subject.fit, Options, used, f"recipes compare {subject.name}")
+        if options.strategy == "multi_worker":
+            raise UsageError(
+                "compare trains on this machine alone; give --strategy multi_worker to fit and to loop, with the same"
+                " --run, and compare the finished runs"
+            )
+        side.require_distributable(subject.name, list(subject.sources.values()), options.distribution, used)
+        parsed.append((hparams, options))
     folders = [
         side.run_folder(options.logs, subject.name, options.run)
         for subject, (_, options) in zip(subjects, parsed, strict=True)
@@ -101,7 +110,7 @@ def main(args: list[str]) -> int:
     results: list[report.Result] = []
     try:
         for subject, folder, (hparams, options) in zip(subjects, folders, parsed, strict=True):
-            results.append(_compare_subject(subject, folder, hparams, command, options.logging))
+            results.append(_compare_subject(subject, folder, hparams, command, options))
             if options.log == "everything":
                 with contextlib.suppress(OSError):  # a full disk: the verdict goes to the screen
                     boards.write_verdict(folder, report.as_markdown(results[-1]))
@@ -130,7 +139,7 @@ def _subjects(names: list[str]) -> list[Subject]:
 
 
 def _compare_subject(
-    subject: Subject, folder: Path, hparams: dict[str, Any], command: str, logging: LoggingOptions
+    subject: Subject, folder: Path, hparams: dict[str, Any], command: str, options: Options
 ) -> report.Result:
     """Train both sides, one after the other so that neither takes the other's cores, and compare them.
 
@@ -139,8 +148,15 @@ def _compare_subject(
     """
     result = report.Result(subject.name, str(hparams.get("data", "")), folder)
     for name, source in subject.sources.items():
-        about = side.describe(subject.name, name, source, command)
-        job = side.Job(str(source.path), str(folder / name), hparams, about, logging=logging)
+        about = side.describe(subject.name, name, source, command, options.distribution)
+        job = side.Job(
+            str(source.path),
+            str(folder / name),
+            hparams,
+            about,
+            logging=options.logging,
+            distribution=options.distribution,
+        )
         with report.status(f"{subject.name}: training the {name.replace('_', ' ')} side"):
             code, output, error = _run(side.command(job))
         if subject.name not in catalog.pairs():  # a user who prints wants to see it
@@ -151,7 +167,8 @@ def _compare_subject(
             result.failures.append(f"{name.replace('_', ' ')}: {error or f'ended without a word, exit code {code}'}")
         result.sides[name] = _read_side(folder / name, source)
     if all(result.sides.values()):
-        result.parity = parity.compare(folder / "fit", folder / "custom_loop", subject.custom_loop.tolerance)
+        tolerance = max(subject.custom_loop.tolerance, options.distribution.tolerance)
+        result.parity = parity.compare(folder / "fit", folder / "custom_loop", tolerance)
     return result
 
 

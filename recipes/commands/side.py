@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +20,8 @@ import tyro
 from recipes.commands import boards, catalog, flags
 from recipes.commands.parity import finished_files
 from recipes.shared import interruption
-from recipes.shared.errors import NoRoom, TrainingDiverged, UsageError
+from recipes.shared.distribution import Distribution, StrategyName
+from recipes.shared.errors import NoRoom, TrainingDiverged, UsageError, WorkerLost
 from recipes.shared.files import UNFINISHED
 from recipes.shared.hparams import HParams
 from recipes.shared.logging_options import Level, LoggingOptions
@@ -45,6 +46,22 @@ class Options:
         int | None, tyro.conf.arg(help="measure gradients and updates every so many steps, not only once an epoch")
     ] = None
     profile: Annotated[bool, tyro.conf.arg(help="record a profile of a few steps")] = False
+    strategy: Annotated[
+        StrategyName,
+        tyro.conf.arg(help="train on one device, on several of this machine, or with other processes (docs/scaling.md)"),
+    ] = "none"
+    devices: Annotated[
+        int | None, tyro.conf.arg(help="how many devices of this machine; all GPUs, or 2 logical CPU devices")
+    ] = None
+
+    @property
+    def distribution(self) -> Distribution:
+        """What a run trains on.
+
+        Raises:
+            UsageError: the flags contradict each other.
+        """
+        return Distribution(strategy=self.strategy, devices=self.devices)
 
     @property
     def logging(self) -> LoggingOptions:
@@ -66,12 +83,14 @@ class Job:
     about: dict[str, Any] = field(default_factory=dict)
     verbose: int = 0
     logging: LoggingOptions = field(default_factory=LoggingOptions)
+    distribution: Distribution = field(default_factory=Distribution)
 
     @classmethod
     def of_json(cls, text: str) -> "Job":
         """Return the job that `to_json` wrote."""
         values = json.loads(text)
-        return cls(**values | {"logging": LoggingOptions(**values["logging"])})
+        parts = {"logging": LoggingOptions, "distribution": Distribution}
+        return cls(**values | {name: part(**values[name]) for name, part in parts.items()})
 
     def to_json(self) -> str:
         """Return the job as text, for another process."""
@@ -97,13 +116,22 @@ def main(verb: str, args: list[str]) -> int:
     side = {"fit": "fit", "loop": "custom_loop"}[verb]
     name, source = resolve(names[0], side)
     hparams, options = flags.parse_hparams(source, Options, rest, f"recipes {verb} {names[0]}")
+    distribution = options.distribution
+    require_distributable(name, [source], distribution, rest)
+    about = describe(name, side, source, shlex.join(["recipes", verb, *args]), distribution)
+    worker = distribution.worker
+    if not worker.is_chief:
+        # It does all that the chief does, because whatever adds values up must happen on all workers, but keeps nothing.
+        with tempfile.TemporaryDirectory() as folder:
+            train(Job(str(source.path), folder, hparams, about, 0, options.logging, distribution))
+        print(f"worker {worker.index} of {worker.count} is done; the chief, worker 0, has the run")
+        return 0
     folder = run_folder(options.logs, name, options.run) / side
     if folder.exists():
         raise UsageError(f"{folder} exists; choose another --run, or delete it")
-    about = describe(name, side, source, shlex.join(["recipes", verb, *args]))
     verbose = 1 if sys.stdout.isatty() else 2
     try:
-        metrics = train(Job(str(source.path), str(folder), hparams, about, verbose, options.logging))
+        metrics = train(Job(str(source.path), str(folder), hparams, about, verbose, options.logging, distribution))
     finally:
         if options.log != "nothing" and folder.exists():
             boards.refresh(options.logs)
@@ -133,6 +161,19 @@ def resolve(target: str, side: str) -> tuple[str, catalog.Source]:
     return target, catalog.find(target).side(side)
 
 
+def require_distributable(
+    name: str, sources: Sequence[catalog.Source], distribution: Distribution, args: Sequence[str]
+) -> None:
+    """Raise a UsageError if a strategy is asked for that one of the sides cannot train under."""
+    if distribution.strategy == "none":
+        return
+    for source in sources:
+        if source.one_device:
+            raise UsageError(f"{name} trains on one device: {source.one_device}")
+    if any(arg.replace("_", "-") == "--jit-compile" for arg in args):
+        raise UsageError("--jit-compile has no meaning under a strategy: XLA cannot add up over devices, and stays off")
+
+
 def run_folder(logs: Path, name: str, run: str | None) -> Path:
     """Return `logs/<name>/<run>`; the default run is named after the time and this process, so it is new.
 
@@ -157,13 +198,16 @@ def require_writable(folder: Path, flag: str) -> None:
         ) from error
 
 
-def describe(name: str, side: str, source: catalog.Source, command: str) -> dict[str, Any]:
+def describe(
+    name: str, side: str, source: catalog.Source, command: str, distribution: Distribution | None = None
+) -> dict[str, Any]:
     """Return what `config.json` says about where a run came from."""
-    return {
+    distribution = distribution or Distribution()
+    return ({} if distribution.strategy == "none" else asdict(distribution)) | {
         "recipe": name,
         "side": side,
         "file": source.path.name,
-        "tolerance": source.tolerance,
+        "tolerance": max(source.tolerance, distribution.tolerance),
         "command": command,
         "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
@@ -174,10 +218,13 @@ def train(job: Job) -> dict[str, float]:
 
     Raises:
         UsageError, TrainingDiverged: as the recipe does.
+        WorkerLost: another worker has ended.
     """
     from recipes.shared import runtime
 
-    runtime.configure()
+    strategy = runtime.configure(job.distribution.make)
+    import tensorflow as tf
+
     from recipes.shared.run import Run
 
     module = catalog.load(Path(job.path))
@@ -186,13 +233,19 @@ def train(job: Job) -> dict[str, float]:
     hparams_class = getattr(module, "HParams", HParams)
     known = {field.name for field in fields(hparams_class)}
     hparams = hparams_class(**{name: value for name, value in job.hparams.items() if name in known})
+    if strategy is not None:
+        hparams = replace(hparams, jit_compile=False)  # as Keras' "auto" has it: XLA cannot add up over devices
     run = Run(Path(job.folder), hparams, job.verbose, job.about, job.logging, Path(job.path))
     try:
-        with interruption.between_batches():
+        with interruption.between_batches(), job.distribution.scope(strategy):
             module.train(hparams, run)
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was done is in {job.folder}", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
+    except tf.errors.OpError as error:
+        if job.distribution.strategy != "multi_worker":
+            raise
+        raise WorkerLost(f"another worker has ended or cannot be reached; start all of them again ({error.message})") from error
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
@@ -248,6 +301,6 @@ def command(job: Job) -> list[str]:
 if __name__ == "__main__":
     try:
         train(Job.of_json(sys.argv[1]))
-    except (UsageError, TrainingDiverged) as error:
+    except (UsageError, TrainingDiverged, WorkerLost) as error:
         print(error, file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)

@@ -78,7 +78,7 @@ class TensorBoardLogger(keras.callbacks.Callback):
         """Find out where the learning rate comes from, and how many updates were made before; show the model."""
         params = self.params or {}
         optimizer = getattr(self.model, "optimizer", None)
-        self.updates = int(optimizer.iterations) if optimizer is not None else 0
+        self.updates = int(optimizer.iterations.numpy()) if optimizer is not None else 0
         self._learning_rates = LearningRates(self.model, params, self.hparams)
         # a recipe says it whose model makes several updates in what is one step to fit
         self._steps_per_execution = params.get("steps_per_execution", getattr(self.model, "steps_per_execution", 1))
