@@ -329,7 +329,8 @@ def _chunks_of_replicas(step: Step, results_of_a_step: int) -> Chunk:
         return tf.reduce_mean(results, axis=0)
 
     def over_workers(results: tf.Tensor) -> tf.Tensor:
-        return tf.distribute.get_replica_context().all_reduce("MEAN", results)
+        on_device = tf.identity(results)  # TensorFlow asks where it is
+        return tf.distribute.get_replica_context().all_reduce("MEAN", on_device)
 
     compiled_step = tf.function(on_replicas)
 

@@ -90,7 +90,7 @@ def train(hparams: HParams, run: Run) -> None:
         waited += 1
         waited_for_rate += 1
         if waited_for_rate == hparams.rate_patience:  # fit: ReduceLROnPlateau
-            optimizer.learning_rate = float(optimizer.learning_rate) * hparams.factor
+            optimizer.learning_rate = float(optimizer.learning_rate.numpy()) * hparams.factor
             waited_for_rate = 0
         if waited == hparams.patience:  # fit: EarlyStopping
             model.stop_training = True

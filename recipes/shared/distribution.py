@@ -95,12 +95,9 @@ class Distribution:
         if strategy is None:
             yield
             return
-        with contextlib.ExitStack() as stack:
-            if self.strategy == "multi_worker":
-                from recipes.shared import multi_worker_fit
+        from recipes.shared import distributed_fit
 
-                stack.enter_context(multi_worker_fit.mended())
-            stack.enter_context(strategy.scope())
+        with distributed_fit.mended(), strategy.scope():
             yield
 
 

@@ -1,7 +1,10 @@
-"""Makes `model.fit` work under `MultiWorkerMirroredStrategy`, where Keras 3.15 fails in two places.
+"""Makes `model.fit` work under strategies in two places where Keras 3.15 fails.
 
-Both are in keras/src/backend/tensorflow/trainer.py; the installed package is left as it is. When a release of Keras has
-mended them, `test_without_the_adapter_keras_fails` fails, and this module and its one caller can go.
+- Under any strategy, if the replicas' shares of the first batch differ in size, and with several workers always.
+- With several workers, when the logs of the replicas are brought together.
+
+Both are in keras/src/backend/tensorflow/trainer.py; the installed package stays as it is. When a release of Keras has
+mended them, `test_keras_still_needs_to_be_mended` fails, and this module and its one caller can go.
 """
 
 import contextlib
@@ -12,16 +15,18 @@ import keras
 import tensorflow as tf
 from keras.src.backend.tensorflow import trainer
 
+_reduce_as_keras = trainer.reduce_per_replica
+
 
 @contextlib.contextmanager
 def mended() -> Iterator[None]:
-    """Let Keras train with several workers meanwhile."""
-    build, reduce = trainer.TensorFlowTrainer._maybe_symbolic_build, trainer.reduce_per_replica
+    """Let `model.fit` and `model.evaluate` train and measure under any strategy meanwhile."""
+    build = trainer.TensorFlowTrainer._maybe_symbolic_build
     trainer.TensorFlowTrainer._maybe_symbolic_build, trainer.reduce_per_replica = _build, _reduce
     try:
         yield
     finally:
-        trainer.TensorFlowTrainer._maybe_symbolic_build, trainer.reduce_per_replica = build, reduce
+        trainer.TensorFlowTrainer._maybe_symbolic_build, trainer.reduce_per_replica = build, _reduce_as_keras
 
 
 def _build(model: Any, iterator: Any = None, data_batch: Any = None) -> None:
@@ -41,10 +46,10 @@ def _build(model: Any, iterator: Any = None, data_batch: Any = None) -> None:
 
 
 def _reduce(values: Any, strategy: tf.distribute.Strategy, reduction: str) -> Any:
-    """Return the mean over all replicas of what each has logged.
+    """Return what the replicas have logged as one: with several workers, the mean over the replicas of all.
 
-    Keras asks for the mean over the first axis as well (`axis=0`), and what is logged are scalars.
+    Keras asks for the mean over the first axis as well there (`axis=0`), and what is logged are scalars.
     """
-    if reduction not in ("auto", "mean"):
-        raise NotImplementedError(f"the reduction {reduction!r}: only fit and evaluate are mended")
+    if reduction != "auto" or not trainer._collective_all_reduce_multi_worker(strategy):
+        return _reduce_as_keras(values, strategy, reduction)
     return keras.tree.map_structure(lambda value: strategy.reduce("MEAN", value, axis=None), values)
