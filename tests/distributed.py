@@ -24,10 +24,10 @@ def job(name, side, folder, logging="scalars", **hparams):
 def main(text):
     """Train as `text` says, and print one line of JSON for each training: its test metrics."""
     values = json.loads(text)
-    from recipes.shared import distribution, runtime
+    from recipes.shared import distribution
 
     trained_on = distribution.Distribution(**values["distribution"])
-    strategy = runtime.configure(trained_on.make)
+    strategy = trained_on.start()
     from keras.src.utils import naming
 
     from recipes.commands import catalog

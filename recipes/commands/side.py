@@ -20,7 +20,7 @@ import tyro
 from recipes.commands import boards, catalog, flags
 from recipes.commands.parity import finished_files
 from recipes.shared import interruption
-from recipes.shared.distribution import Distribution, StrategyName
+from recipes.shared.distribution import Distribution, StrategyName, explain_loss
 from recipes.shared.errors import NoRoom, TrainingDiverged, UsageError, WorkerLost
 from recipes.shared.files import UNFINISHED
 from recipes.shared.hparams import HParams
@@ -220,9 +220,7 @@ def train(job: Job) -> dict[str, float]:
         UsageError, TrainingDiverged: as the recipe does.
         WorkerLost: another worker has ended.
     """
-    from recipes.shared import runtime
-
-    strategy = runtime.configure(job.distribution.make)
+    strategy = job.distribution.start()
     import tensorflow as tf
 
     from recipes.shared.run import Run
@@ -245,7 +243,7 @@ def train(job: Job) -> dict[str, float]:
     except tf.errors.OpError as error:
         if job.distribution.strategy != "multi_worker":
             raise
-        raise WorkerLost(f"another worker has ended or cannot be reached; start all of them again ({error.message})") from error
+        raise WorkerLost(explain_loss(error.message)) from error
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise

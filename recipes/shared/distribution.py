@@ -6,20 +6,26 @@ TensorFlow is imported only in the functions that need it, so that `--help` is i
 """
 
 import contextlib
+import faulthandler
 import json
 import os
-from collections.abc import Iterator, Mapping
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from recipes.shared.errors import UsageError
+from recipes.shared.errors import UsageError, WorkerLost
 
 StrategyName = Literal["none", "mirrored", "multi_worker"]
 
 # How far the two sides may be from each other under a strategy, and from one device with the same global batch: a sum
 # over replicas rounds in another order than one over the batch, and the collectives of a GPU choose their own order.
 TOLERANCE = 1e-5
+PATIENCE = 600.0  # seconds until all workers must be there
+SECONDS_BETWEEN_CALLS = 0.2
 SLURM_VARIABLES = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE")
 
 
@@ -60,15 +66,21 @@ class Distribution:
         """
         return find_worker(os.environ) if self.strategy == "multi_worker" else Worker(0, 1)
 
-    def make(self) -> Any:
-        """Return the `tf.distribute.Strategy`, or None for one device.
+    def start(self) -> Any:
+        """Configure TensorFlow (`runtime.configure`) and return the `tf.distribute.Strategy`, or None for one device.
 
-        TensorFlow must not have run an operation: logical devices and the connections between workers are a part of
-        what the first one sets up. With `multi_worker` this waits until all workers are there.
+        With `multi_worker` this waits until all workers are there.
 
         Raises:
             UsageError: there are not so many devices, or the environment does not say who the workers are.
+            WorkerLost: not all workers came in time.
         """
+        from recipes.shared import runtime
+
+        return runtime.configure(self._make)
+
+    def _make(self) -> Any:
+        """Return the strategy. TensorFlow must not have run an operation: the first one sets devices up for good."""
         if self.strategy == "none":
             return None
         import tensorflow as tf
@@ -81,7 +93,11 @@ class Distribution:
                 raise UsageError("without GPUs a worker is one device; leave out --devices and start more workers")
             if gpus:
                 tf.config.set_visible_devices(gpus[: self.devices], "GPU")
-            return tf.distribute.MultiWorkerMirroredStrategy(_resolver())
+            resolver = _resolver()
+            jobs = resolver.cluster_spec().as_dict()
+            _meet([*jobs.get("chief", []), *jobs.get("worker", [])], self.worker.index)
+            with _ended_if_stuck():
+                return tf.distribute.MultiWorkerMirroredStrategy(resolver)
         if gpus:
             return tf.distribute.MirroredStrategy([f"GPU:{index}" for index in range(self.devices or len(gpus))])
         count = self.devices or 2
@@ -112,6 +128,64 @@ class Worker:
     def is_chief(self) -> bool:
         """Whether this process writes the run's folder."""
         return self.index == 0
+
+
+def _meet(addresses: Sequence[str], own: int) -> None:
+    """Return when all workers listen at their addresses, this one at that with the index `own`.
+
+    TensorFlow would wait for them without end, inside C++ and with Python's lock in its hand: no Ctrl-C, no other thread
+    gets a word in. So they meet before. Whoever has seen all goes on, and TensorFlow listens at the same port soon after.
+
+    Raises:
+        UsageError: the port is taken.
+        WorkerLost: a worker was not there after `PATIENCE`.
+    """
+    ends = time.monotonic() + PATIENCE
+    port = int(addresses[own].rpartition(":")[2])
+    try:
+        listener = socket.create_server(("", port), backlog=len(addresses))
+    except OSError as error:
+        raise UsageError(f"cannot listen at {addresses[own]} ({error.strerror}); give this worker another port") from error
+    with listener:
+        for index, address in enumerate(addresses):
+            while index != own and not _listens(address):
+                if time.monotonic() > ends:
+                    raise WorkerLost(f"worker {index} at {address} was not there after {PATIENCE:g} s")
+                time.sleep(SECONDS_BETWEEN_CALLS)
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _ended_if_stuck() -> Iterator[None]:
+    """End the process if what happens meanwhile takes longer than `PATIENCE`, and let Ctrl-C end it at once.
+
+    For a worker that is lost just after all have met. What ends the process must not need Python's lock.
+    """
+    with os.fdopen(os.dup(2), "w") as stderr:  # TensorFlow's own is held back while it starts
+        faulthandler.dump_traceback_later(PATIENCE, exit=True, file=stderr)
+        previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)
+            faulthandler.cancel_dump_traceback_later()
+
+
+def explain_loss(message: str) -> str:
+    """Return in one line what TensorFlow says when a worker is lost."""
+    reason = next((line for line in message.splitlines() if "aborted by" in line), message.splitlines()[0])
+    return (
+        "another worker has ended or cannot be reached; start all of them again"
+        f" ({reason.rpartition('Collective ops is aborted by: ')[2].strip().rstrip(':')})"
+    )
 
 
 def find_worker(environment: Mapping[str, str]) -> Worker:

@@ -16,7 +16,7 @@ from recipes.shared.errors import UsageError
 def configure(make_strategy: Callable[[], Any] = lambda: None) -> Any:
     """Import TensorFlow quietly and set what both sides need to end with the same bits.
 
-    Returns what `make_strategy` does (`distribution.Distribution.make`): devices and connections have to be known
+    Returns what `make_strategy` does (`distribution.Distribution.start`): devices and connections have to be known
     before TensorFlow runs its first operation.
 
     Grappler's constant folding is off: with it on, the same step may give other bits in a per-step function than in a

@@ -33,7 +33,7 @@ def test_options_that_have_no_meaning_are_refused(values, answer):
 
 
 def test_one_device_needs_no_strategy_and_no_tolerance():
-    assert Distribution().make() is None
+    assert Distribution().start() is None
     assert Distribution().tolerance == 0.0
     assert Distribution().worker == Worker(0, 1)
     with Distribution().scope(None):
