@@ -1,6 +1,6 @@
 # `make compare` is the way in. Every target sets up what it needs; a second call costs nothing.
 .DEFAULT_GOAL := compare
-.PHONY: compare install test lint format parity speed logging-cost streaming-cost search-speed bench growth accuracy screenshots clean
+.PHONY: compare install test lint format parity speed logging-cost streaming-cost search-speed bench growth kill accuracy screenshots clean
 
 # The first interpreter that TensorFlow 2.21 has wheels for: another one can be named, as in `make PYTHON=python3.12`.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -53,6 +53,10 @@ bench: .venv/.installed-bench
 # A step's cost with 1x, 4x and 16x the examples: make growth DATA=path/to/mnist.npz
 growth: .venv/.installed
 	$(BIN)/python -m tests.growth $(or $(DATA),mnist)
+
+# SIGKILL at 20 random moments on each side of four pairs, resumed and compared to the bit; half an hour.
+kill: .venv/.installed-test
+	$(BIN)/python -m tests.kill
 
 # Test accuracy of both sides of the convolutional network on MNIST: make accuracy DATA=path/to/mnist.npz
 accuracy: .venv/.installed

@@ -123,6 +123,7 @@ class Loop:
             epochs: passes over the training data, fewer if something sets `model.stop_training`.
             seed: of the order of the examples.
             callbacks: Keras callbacks. The drivers of fit hide single steps; here a callback may see them. One that has
+                `first_step(epoch)` says at which step an epoch goes on that was cut off. One that has
                 `on_train_chunk_begin(first_step)` and `on_train_chunk_end(first_step, logs, losses)` gets the metrics
                 after every step of a compiled chunk, and the loss of each, as arrays. One that has
                 `steps_to_watch(steps)` names steps of the coming epoch, of so many, that shall be chunks of their own.
@@ -157,30 +158,34 @@ class Loop:
         blocks = _feed(dataset.train, batch_size, self.steps_per_execution)
         validation = _tensors(dataset.validation)
         steps = -(-len(dataset.train) // batch_size)
-        hooks = keras.callbacks.CallbackList(
-            list(callbacks),
-            add_history=True,
-            add_progbar=verbose != 0,
-            model=model,
-            verbose=verbose,
-            epochs=epochs,
-            steps=steps,
-            jit_compile=self.jit_compile,
-            learning_rate=self.learning_rate,
-            loss=self.loss,
-            train_step=self._train_step,
-        )
         model.stop_training = False
         logs: dict[str, float] = {}
         with _explained():
+            hooks = keras.callbacks.CallbackList(
+                list(callbacks),
+                add_history=True,
+                add_progbar=verbose != 0,
+                model=model,
+                verbose=verbose,
+                epochs=epochs,
+                steps=steps,
+                jit_compile=self.jit_compile,
+                learning_rate=self.learning_rate,
+                loss=self.loss,
+                train_step=self._train_step,
+                variables=self._used_variables(dataset.train),
+            )
             hooks.on_train_begin()
-            # fit: BackupAndRestore says through this private attribute where a run that was cut off goes on
+            # fit: this private attribute says where a run that was cut off goes on
             for epoch in range(getattr(model, "_initial_epoch", None) or 0, epochs):
                 _reset(metrics)
                 hooks.on_epoch_begin(epoch)
+                start = max(_call(hooks, "first_step", epoch), default=0)
                 alone = {step for watched in _call(hooks, "steps_to_watch", steps) for step in watched}
                 execution = self.steps_per_execution or steps
                 for first, last, chunks in _executions(blocks(seed, epoch), batch_size, execution, alone):
+                    if first < start:
+                        continue  # made before the training was cut off
                     hooks.on_train_batch_begin(first)
                     execution_logs = {}
                     for step, *batches in chunks:
@@ -228,6 +233,19 @@ class Loop:
         logs = _results(self.metrics)
         hooks.on_test_end(logs)
         return logs
+
+    def _used_variables(self, split: Split) -> list[tf.Variable]:
+        """Return all that the train step reads or writes, in the order in which it does: its graph knows.
+
+        Under a strategy the graph knows the parts of variables that are on each device; so only the metrics are added
+        here to what model and optimizer say themselves.
+        """
+        if tf.distribute.has_strategy():
+            return [variable for metric in self.metrics for variable in metric.variables]
+        specs = _any_examples(*_tensors(split.first(1)))
+        graph = self._train_step.get_concrete_function(*specs).graph
+        by_handle = {id(variable.handle): variable for variable in graph.variables}  # in the order of a set
+        return [by_handle[id(capture)] for capture in graph.external_captures if id(capture) in by_handle]
 
     def _run(
         self, chunk: Chunk, x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor, begin: int, end: int

@@ -76,12 +76,13 @@ def train_into():
     from recipes.shared.logging_options import LoggingOptions
     from recipes.shared.run import Run
 
-    def train_into(folder, name, side, logging=None, **hparams):
+    def train_into(folder, name, side, logging=None, saving=None, **hparams):
         pair = catalog.find(name)
         module = importlib.import_module(f"{catalog.SIDES[side]}.{pair.topic}.{name}")
         keras.backend.clear_session()  # so that layers are named alike on both sides
         values = module.HParams(**hparams)
-        run = Run(folder, values, logging=logging or LoggingOptions(level="scalars"))  # the rest takes seconds a run
+        logging = logging or LoggingOptions(level="scalars")  # the rest takes seconds a run
+        run = Run(folder, values, logging=logging, saving=saving)
         try:
             module.train(values, run)
         finally:

@@ -60,9 +60,7 @@ def free_ports(count):
 def environments(count):
     """Return the environment of each of `count` workers on this machine."""
     workers = [f"localhost:{port}" for port in free_ports(count)]
-    configs = [
-        {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}} for index in range(count)
-    ]
+    configs = [{"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}} for index in range(count)]
     return [environment() | {"TF_CONFIG": json.dumps(config)} for config in configs]
 
 

@@ -73,7 +73,7 @@ def train(hparams: HParams, run: Run) -> None:
     )
     model.stop_training = False
     callbacks.on_train_begin()
-    for epoch in range(hparams.epochs):
+    for epoch in range(run.first_epoch, hparams.epochs):
         callbacks.on_epoch_begin(epoch)
         callbacks.on_train_batch_begin(0)
         loss = train_step(x, y)

@@ -22,6 +22,7 @@ if __name__ == "__main__":  # before the imports below, so that --help does not 
 
 import math
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import keras
 import tensorflow as tf
@@ -72,6 +73,10 @@ def train(hparams: HParams, run: Run) -> None:
     )
     driver = programs.reuse(driver, hparams)  # in a search; else it stays as it is
     model, optimizer = driver.model, driver.model.optimizer
+    remembered = SimpleNamespace(
+        epoch=0, lowest_loss=math.inf, best_epoch=0, best_weights=model.get_weights(), waited=0, waited_for_rate=0
+    )
+    run.keep(early_stopping=remembered)  # in checkpoints
     epochs = driver.epochs(
         dataset,
         batch_size=hparams.batch_size,
@@ -80,20 +85,20 @@ def train(hparams: HParams, run: Run) -> None:
         callbacks=run.callbacks(dataset),
         verbose=run.verbose,
     )
-    lowest_loss, best_epoch, best_weights = math.inf, 0, model.get_weights()
-    waited = waited_for_rate = 0
-    for epoch, logs in enumerate(epochs, start=1):
-        if logs["val_loss"] < lowest_loss:
-            lowest_loss, best_epoch, best_weights = logs["val_loss"], epoch, model.get_weights()
-            waited = waited_for_rate = 0
+    for logs in epochs:
+        remembered.epoch += 1
+        if logs["val_loss"] < remembered.lowest_loss:
+            remembered.lowest_loss, remembered.best_epoch = logs["val_loss"], remembered.epoch
+            remembered.best_weights = model.get_weights()
+            remembered.waited = remembered.waited_for_rate = 0
             continue
-        waited += 1
-        waited_for_rate += 1
-        if waited_for_rate == hparams.rate_patience:  # fit: ReduceLROnPlateau
+        remembered.waited += 1
+        remembered.waited_for_rate += 1
+        if remembered.waited_for_rate == hparams.rate_patience:  # fit: ReduceLROnPlateau
             optimizer.learning_rate = float(optimizer.learning_rate.numpy()) * hparams.factor
-            waited_for_rate = 0
-        if waited == hparams.patience:  # fit: EarlyStopping
+            remembered.waited_for_rate = 0
+        if remembered.waited == hparams.patience:  # fit: EarlyStopping
             model.stop_training = True
-    model.set_weights(best_weights)  # but not the optimizer's, which fit does not restore either
+    model.set_weights(remembered.best_weights)  # but not the optimizer's, which fit does not restore either
     results = driver.evaluate(dataset.test, batch_size=hparams.batch_size)
-    run.finish(model, dataset, results | {"best_epoch": best_epoch})
+    run.finish(model, dataset, results | {"best_epoch": remembered.best_epoch})

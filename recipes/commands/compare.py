@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from recipes.commands import boards, catalog, flags, parity, report, side
+from recipes.commands import boards, catalog, flags, parity, report, resuming, side
 from recipes.shared.errors import UsageError
 from recipes.shared.files import write_json
 
@@ -22,7 +22,7 @@ USAGE = """usage: recipes compare NAME... [flags]      both sides of one or more
        recipes compare RUN                  the two sides of a finished run
 
 Each side trains in a process of its own. Exit code 0: parity holds for all; 1: it does not; 2: bad usage.
-Flags: --json PATH, --logs DIR, --run NAME, and the hyper-parameters, as `recipes fit NAME --help` lists them."""
+Flags: --json PATH, --logs DIR, --run NAME, --resume, and the hyper-parameters, as in `recipes fit NAME --help`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,8 @@ def main(args: list[str]) -> int:
     rest = [arg for arg in rest if arg != "--all"]
     command = shlex.join(["recipes", "compare", *args])
     # Every flag of every recipe is checked before the first one trains.
-    parsed = []
+    parsed: list[tuple[dict[str, Any], Options]] = []
+    folders: list[Path] = []
     for subject in subjects:
         # One recipe refuses a flag that it has no use for; several share the flags that each can use.
         used = rest
@@ -85,21 +86,23 @@ def main(args: list[str]) -> int:
             print(
                 f"{subject.name} goes without {' '.join(arg for arg in rest if arg not in used)}: it has no use for it"
             )
-        hparams, options = flags.parse_hparams(subject.fit, Options, used, f"recipes compare {subject.name}")
+        program = f"recipes compare {subject.name}"
+        hparams, options = flags.parse_hparams(subject.fit, Options, used, program)
         if options.strategy == "multi_worker":
             raise UsageError(
                 "compare trains on this machine alone; give --strategy multi_worker to fit and to loop, with the same"
                 " --run, and compare the finished runs"
             )
         side.require_distributable(subject.name, list(subject.sources.values()), options.distribution, used)
+        folder = side.run_folder(options.logs, subject.name, options.run, options.resume, list(subject.sources))
+        folders.append(folder)
+        if options.resume:
+            begun = [folder / name for name in subject.sources if resuming.config(folder / name)]
+            for each in begun[:1]:
+                hparams, options = flags.parse_hparams(subject.fit, Options, resuming.arguments(used, each), program)
+            for each in begun:
+                resuming.require_same(hparams, each)
         parsed.append((hparams, options))
-    folders = [
-        side.run_folder(options.logs, subject.name, options.run)
-        for subject, (_, options) in zip(subjects, parsed, strict=True)
-    ]
-    for folder in folders:
-        if folder.exists():
-            raise UsageError(f"{folder} exists; choose another --run, or delete it")
 
     path = parsed[0][1].json
     if path is not None:
@@ -148,13 +151,19 @@ def _compare_subject(
     """
     result = report.Result(subject.name, str(hparams.get("data", "")), folder)
     for name, source in subject.sources.items():
+        if options.resume and resuming.ended(folder / name):
+            result.sides[name] = _read_side(folder / name, source)
+            continue
         about = side.describe(subject.name, name, source, command, options.distribution)
+        if options.resume:
+            about = resuming.describe(about, folder / name)
         job = side.Job(
             str(source.path),
             str(folder / name),
             hparams,
             about,
             logging=options.logging,
+            saving=options.saving,
             distribution=options.distribution,
         )
         with report.status(f"{subject.name}: training the {name.replace('_', ' ')} side"):

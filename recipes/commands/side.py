@@ -5,21 +5,23 @@ import errno
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from recipes.commands import boards, catalog, flags
+from recipes.commands import boards, catalog, flags, resuming
 from recipes.commands.parity import finished_files
 from recipes.shared import interruption
+from recipes.shared.checkpointing.options import Saving
 from recipes.shared.distribution import Distribution, StrategyName, explain_loss
 from recipes.shared.errors import NoRoom, TrainingDiverged, UsageError, WorkerLost
 from recipes.shared.files import UNFINISHED
@@ -46,9 +48,17 @@ class Options:
         int | None, tyro.conf.arg(help="measure gradients and updates every so many steps, not only once an epoch")
     ] = None
     profile: Annotated[bool, tyro.conf.arg(help="record a profile of a few steps")] = False
+    resume: Annotated[
+        bool, tyro.conf.arg(help="go on with a run that was cut off: --run, or the newest; the bits are the same")
+    ] = False
+    checkpoint_every: Annotated[
+        int | None, tyro.conf.arg(help="save after every so many executions of the loop too, not only every epoch")
+    ] = None
     strategy: Annotated[
         StrategyName,
-        tyro.conf.arg(help="train on one device, on several of this machine, or with other processes (docs/scaling.md)"),
+        tyro.conf.arg(
+            help="train on one device, on several of this machine, or with other processes (docs/scaling.md)"
+        ),
     ] = "none"
     devices: Annotated[
         int | None, tyro.conf.arg(help="how many devices of this machine; all GPUs, or 2 logical CPU devices")
@@ -72,6 +82,17 @@ class Options:
         """
         return LoggingOptions(level=self.log, every=self.log_every, profile=self.profile)
 
+    @property
+    def saving(self) -> Saving:
+        """When a run saves checkpoints.
+
+        Raises:
+            UsageError: a number that cannot be meant.
+        """
+        if self.checkpoint_every is not None and self.checkpoint_every < 1:
+            raise UsageError(f"--checkpoint-every is {self.checkpoint_every}; it must be at least 1")
+        return Saving(active=True, resume=self.resume, every=self.checkpoint_every)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -83,13 +104,14 @@ class Job:
     about: dict[str, Any] = field(default_factory=dict)
     verbose: int = 0
     logging: LoggingOptions = field(default_factory=LoggingOptions)
+    saving: Saving = field(default_factory=Saving)
     distribution: Distribution = field(default_factory=Distribution)
 
     @classmethod
     def of_json(cls, text: str) -> "Job":
         """Return the job that `to_json` wrote."""
         values = json.loads(text)
-        parts = {"logging": LoggingOptions, "distribution": Distribution}
+        parts = {"logging": LoggingOptions, "saving": Saving, "distribution": Distribution}
         return cls(**values | {name: part(**values[name]) for name, part in parts.items()})
 
     def to_json(self) -> str:
@@ -115,23 +137,28 @@ def main(verb: str, args: list[str]) -> int:
         )
     side = {"fit": "fit", "loop": "custom_loop"}[verb]
     name, source = resolve(names[0], side)
-    hparams, options = flags.parse_hparams(source, Options, rest, f"recipes {verb} {names[0]}")
+    program = f"recipes {verb} {names[0]}"
+    hparams, options = flags.parse_hparams(source, Options, rest, program)
     distribution = options.distribution
     require_distributable(name, [source], distribution, rest)
     about = describe(name, side, source, shlex.join(["recipes", verb, *args]), distribution)
     worker = distribution.worker
-    if not worker.is_chief:
-        # It does all that the chief does, because whatever adds values up must happen on all workers, but keeps nothing.
-        with tempfile.TemporaryDirectory() as folder:
-            train(Job(str(source.path), folder, hparams, about, 0, options.logging, distribution))
-        print(f"worker {worker.index} of {worker.count} is done; the chief, worker 0, has the run")
-        return 0
-    folder = run_folder(options.logs, name, options.run) / side
-    if folder.exists():
-        raise UsageError(f"{folder} exists; choose another --run, or delete it")
+    folder = run_folder(options.logs, name, options.run, options.resume, [side], worker.is_chief) / side
+    if options.resume:
+        hparams, options = flags.parse_hparams(source, Options, resuming.arguments(rest, folder), program)
+        resuming.require_same(hparams, folder)
+        about = resuming.describe(about, folder)
+        if resuming.ended(folder):
+            print(f"{folder} has ended: there is nothing to resume")
+            return 0
     verbose = 1 if sys.stdout.isatty() else 2
+    job = Job(str(source.path), str(folder), hparams, about, verbose, options.logging, options.saving, distribution)
+    if not worker.is_chief:
+        _follow(job)
+        print(f"worker {worker.index} of {worker.count} is done; worker 0, the chief, has the run")
+        return 0
     try:
-        metrics = train(Job(str(source.path), str(folder), hparams, about, verbose, options.logging, distribution))
+        metrics = train(job)
     finally:
         if options.log != "nothing" and folder.exists():
             boards.refresh(options.logs)
@@ -174,16 +201,46 @@ def require_distributable(
         raise UsageError("--jit-compile has no meaning under a strategy: XLA cannot add up over devices, and stays off")
 
 
-def run_folder(logs: Path, name: str, run: str | None) -> Path:
+def _follow(job: Job) -> None:
+    """Train `job` as a worker that is not the chief: in a folder that is thrown away.
+
+    It does all that the chief does, callbacks included: what is added up over the workers must be on all of them. A run
+    that goes on does so from the chief's checkpoints, which nobody writes before all workers are there.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / Path(job.folder).name
+        if job.saving.resume and Path(job.folder).is_dir():
+            shutil.copytree(job.folder, folder, ignore=shutil.ignore_patterns("events.out.tfevents.*"))
+        train(replace(job, folder=str(folder), verbose=0))
+
+
+def run_folder(
+    logs: Path, name: str, run: str | None, resume: bool = False, sides: Collection[str] = (), writes: bool = True
+) -> Path:
     """Return `logs/<name>/<run>`; the default run is named after the time and this process, so it is new.
 
+    Args:
+        logs: the folder of all runs.
+        name: the recipe's.
+        run: the run's, if the user has named it.
+        resume: go on with a run; the default one is the newest that has not ended on all `sides`.
+        sides: which will be in it.
+        writes: False for a worker that only reads what the chief has written.
+
     Raises:
-        UsageError: `logs` cannot be written to, or `run` is no plain name.
+        UsageError: `logs` cannot be written to, `run` is no plain name, the run of a side exists that is not to be
+            resumed, or there is none to resume.
     """
-    require_writable(logs, "--logs")
+    if writes:
+        require_writable(logs, "--logs")
     if run is not None and (Path(run).name != run or run in ("", "..")):
         raise UsageError(f"--run is {run!r}; it must be a plain name, without slashes")
-    return logs / name / (run or time.strftime("%Y-%m-%d_%H-%M-%S") + f"_{os.getpid()}")
+    if resume and run is None:
+        return resuming.newest(logs / name, sides)
+    folder = logs / name / (run or time.strftime("%Y-%m-%d_%H-%M-%S") + f"_{os.getpid()}")
+    for existing in [folder / side for side in sides if writes and (folder / side).exists() and not resume]:
+        raise UsageError(f"{existing} exists; choose another --run, delete it, or let it go on with --resume")
+    return folder
 
 
 def require_writable(folder: Path, flag: str) -> None:
@@ -233,12 +290,12 @@ def train(job: Job) -> dict[str, float]:
     hparams = hparams_class(**{name: value for name, value in job.hparams.items() if name in known})
     if strategy is not None:
         hparams = replace(hparams, jit_compile=False)  # as Keras' "auto" has it: XLA cannot add up over devices
-    run = Run(Path(job.folder), hparams, job.verbose, job.about, job.logging, Path(job.path))
+    run = Run(Path(job.folder), hparams, job.verbose, job.about, job.logging, Path(job.path), job.saving)
     try:
         with interruption.between_batches(), job.distribution.scope(strategy):
             module.train(hparams, run)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; what was done is in {job.folder}", file=sys.stderr)
+        print(f"\ninterrupted; what was done is in {job.folder}{_hint(job)}", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
     except tf.errors.OpError as error:
         if job.distribution.strategy != "multi_worker":
@@ -258,7 +315,13 @@ def train(job: Job) -> dict[str, float]:
         )
     if not run.metrics:
         raise UsageError(f"{job.path}: train(hparams, run) never called run.finish(model, dataset, metrics)")
+    run.remove_checkpoints()
     return run.metrics
+
+
+def _hint(job: Job) -> str:
+    """Return how to go on with a run that was interrupted."""
+    return f"; go on with --resume --run {shlex.quote(Path(job.folder).parent.name)}" if job.saving.active else ""
 
 
 @contextlib.contextmanager

@@ -88,7 +88,7 @@ def train(hparams: HParams, run: Run) -> None:
         validation_data=data.batches(dataset.validation, hparams.batch_size),
         epochs=hparams.epochs,
         shuffle=False,  # `order` has shuffled
-        callbacks=[order, *run.callbacks(dataset), slow_down, stop],
+        callbacks=[order, *run.callbacks(dataset, slow_down, stop)],
         verbose=run.verbose,
     )
     test = data.batches(dataset.test, hparams.batch_size)

@@ -145,7 +145,9 @@ def _meet(addresses: Sequence[str], own: int) -> None:
     try:
         listener = socket.create_server(("", port), backlog=len(addresses))
     except OSError as error:
-        raise UsageError(f"cannot listen at {addresses[own]} ({error.strerror}); give this worker another port") from error
+        raise UsageError(
+            f"cannot listen at {addresses[own]} ({error.strerror}); give this worker another port"
+        ) from error
     with listener:
         for index, address in enumerate(addresses):
             while index != own and not _listens(address):

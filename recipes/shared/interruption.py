@@ -35,6 +35,12 @@ class _Handler:
             sys.exit(128 + self.asked)
 
 
+def asked() -> bool:
+    """Return whether a signal has asked for the end, which the next `stop_if_asked` brings."""
+    handler = signal.getsignal(signal.SIGTERM)
+    return isinstance(handler, _Handler) and handler.asked is not None
+
+
 def stop_if_asked() -> None:
     """Raise what a signal asked for inside `between_batches`; call it where stopping is safe.
 

@@ -15,6 +15,7 @@ from recipes.shared.files import ResultFolder, write_json
 from recipes.shared.hparams import HParams
 
 Logs = Mapping[str, float] | None
+SAVED = ("history", "epoch_seconds", "updates", "steps_per_execution", "_checked", "_initial")
 SECONDS_BETWEEN_WRITES = 1.0  # history.json is rewritten whole; a recipe with a thousand short epochs would crawl
 
 
@@ -32,6 +33,7 @@ class Recorder(keras.callbacks.Callback):
     """Works in `model.fit` and in `custom_loops.loop` alike.
 
     Attributes:
+        parent: of the run whose child this one is, if it is one.
         history: the logs of every epoch, `{name: [value of epoch 0, ...]}`, as `keras.callbacks.History` has them.
         epoch_seconds: wall time of every epoch, validation and the callbacks of its steps included.
         updates: how many updates the optimizer has made.
@@ -45,6 +47,7 @@ class Recorder(keras.callbacks.Callback):
         self.hparams = hparams
         self.about = about
         self.remedy = f"a smaller --learning-rate than {hparams.learning_rate}"
+        self.parent: Recorder | None = None
         self.history: dict[str, list[float]] = {}
         self.epoch_seconds: list[float] = []
         self.updates = 0
@@ -58,10 +61,25 @@ class Recorder(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Make the folder and write `config.json`."""
+        if self.parent is not None:
+            self.parent.write_config()  # before its children have ended, so that the run can be resumed
         self.write_config()
         compiled = getattr(self.model, "compiled", False)
         self.jit_compile = self.model.jit_compile if compiled else (self.params or {}).get("jit_compile")
-        self._initial = state.digest(self.model.trainable_variables)
+        self._initial = self._initial or state.digest(self.model.trainable_variables)  # a resumed run has moved since
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what a checkpoint saves, so that a resumed run reports as one that was never cut off."""
+        diverged = str(self.diverged) if self.diverged is not None else None
+        return {name: getattr(self, name) for name in SAVED} | {"diverged": diverged}
+
+    def set_state(self, values: dict[str, Any]) -> None:
+        """Go on from what `get_state` returned."""
+        diverged = values["diverged"]
+        for name in SAVED:
+            setattr(self, name, values[name])
+        self.diverged = None if diverged is None else TrainingDiverged(diverged)
+        self._unwritten = bool(self.history)
 
     def write_config(self) -> None:
         """Make the folder and write `config.json`.

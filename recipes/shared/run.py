@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from recipes.shared import preprocessing, runtime, scores, state
+from recipes.shared.checkpointing.callback import Checkpoints
+from recipes.shared.checkpointing.options import Saving
 from recipes.shared.data import Dataset
 from recipes.shared.errors import TrainingDiverged
 from recipes.shared.hparams import HParams
@@ -29,6 +31,7 @@ class Run:
         about: what `config.json` says besides hyper-parameters, versions and hardware, such as the command.
         logging: what TensorBoard gets; everything if not given.
         source: the recipe's file, which TensorBoard shows.
+        saving: whether and when checkpoints are saved, and whether to go on from one; none if not given.
 
     Raises:
         UsageError: `runtime.configure()` was not called in this process.
@@ -42,6 +45,7 @@ class Run:
         about: dict[str, Any] | None = None,
         logging: LoggingOptions | None = None,
         source: Path | None = None,
+        saving: Saving | None = None,
     ) -> None:
         runtime.require_configured()
         self.folder = Path(folder)
@@ -50,6 +54,7 @@ class Run:
         self.about = about or {}
         self.logging = logging or LoggingOptions()
         self.source = source
+        self.saving = saving or Saving()
         self.children: list[Run] = []
         self.metrics: dict[str, float] = {}
         self.validation_metrics: dict[str, float] = {}
@@ -58,21 +63,50 @@ class Run:
         self.recorder = Recorder(self.folder, hparams, self.about)
         self.results = self.recorder.results
         self.logger = TensorBoardLogger(self.folder, hparams, self.logging, self.about, source)
+        identity = {name: self.about.get(name) for name in ("recipe", "side")} | {"hparams": hparams.used()}
+        versions = {"versions": runtime.describe()["versions"]}
+        self.checkpoints = Checkpoints(self.folder, identity | versions, self.saving)
 
-    def callbacks(self, dataset: Dataset | None = None) -> list[keras.callbacks.Callback]:
+    def callbacks(
+        self, dataset: Dataset | None = None, *others: keras.callbacks.Callback
+    ) -> list[keras.callbacks.Callback]:
         """Return what to give to `fit`, to `Loop.train`, or to a `keras.callbacks.CallbackList` of your own.
 
         Args:
             dataset: what is trained on; without it TensorBoard gets no gradients.
+            others: callbacks of yours, which come last. What they remember is kept in checkpoints: that of Keras' own,
+                and what a method `get_state()` returns, which `set_state(state)` gets back.
         """
-        self.logger.dataset = dataset
+        self.logger.dataset = self.checkpoints.dataset = dataset
         self.training_examples = len(dataset.train) if dataset is not None else 0
-        return [self.recorder] if self.logging.level == "nothing" else [self.recorder, self.logger]
+        callbacks: list[keras.callbacks.Callback] = [self.recorder]
+        if self.logging.level != "nothing":
+            callbacks.append(self.logger)
+        callbacks += others
+        if self.saving.active:
+            self.checkpoints.keep(
+                {f"{type(callback).__name__} {position}": callback for position, callback in enumerate(callbacks)}
+            )
+            callbacks.insert(0, self.checkpoints)
+        return callbacks
+
+    def keep(self, **owners: Any) -> None:
+        """Let checkpoints save what a loop remembers between its epochs, outside variables and callbacks.
+
+        Args:
+            owners: objects by name; their attributes are kept, or what `get_state()` returns and `set_state` takes.
+        """
+        self.checkpoints.keep(owners)
 
     @property
     def name(self) -> str:
         """The folder's own name: that of the side or, for a child, what it was given."""
         return self.folder.name
+
+    @property
+    def first_epoch(self) -> int:
+        """Where a loop of your own begins, once it has called `on_train_begin`: at 0, or where the run was cut off."""
+        return self.checkpoints.first_epoch
 
     def child(self, name: str, hparams: HParams | None = None, remedy: str = "") -> "Run":
         """Return a run in the folder `name` below this one, for recipes that train more than once.
@@ -82,8 +116,12 @@ class Run:
             hparams: where they differ from this run's own.
             remedy: what to try if the loss stops being finite, where that is not a smaller --learning-rate.
         """
-        child = Run(self.folder / name, hparams or self.hparams, self.verbose, self.about, self.logging, self.source)
+        folder, logging = self.folder / name, self.logging
+        if self.saving.resume and (folder / "report.json").is_file():
+            logging = LoggingOptions(level="nothing")  # it has ended: its end is restored, and TensorBoard has it all
+        child = Run(folder, hparams or self.hparams, self.verbose, self.about, logging, self.source, self.saving)
         child.recorder.remedy = remedy or child.recorder.remedy
+        child.recorder.parent = self.recorder
         self.children.append(child)
         return child
 
@@ -153,6 +191,12 @@ class Run:
         for run in (*self.children, self):
             run.recorder.write_history()
             run.logger.close()
+            run.checkpoints.close()
+
+    def remove_checkpoints(self) -> None:
+        """Remove what nobody needs any more once all results are written."""
+        for run in (*self.children, self):
+            run.checkpoints.remove()
 
     def _report(self) -> dict[str, Any]:
         """Return what `report.json` says; for children together, their sums, and the mean of their steady epochs."""

@@ -9,7 +9,7 @@ import numpy as np
 from recipes.shared.files import replace_file
 
 
-def arrays(model: keras.Model) -> dict[str, np.ndarray]:
+def variables(model: keras.Model) -> dict[str, keras.Variable]:
     """Return weights, optimizer variables and seed states by `<kind>/<position> <path>`.
 
     The position makes names unique and lets two runs be paired variable by variable. Seed states are what
@@ -23,13 +23,18 @@ def arrays(model: keras.Model) -> dict[str, np.ndarray]:
         "seeds": [variable for variable in model.variables if id(variable) not in weights],
     }
     return {
-        f"{kind}/{position:03d} {variable.path}": _plain(keras.ops.convert_to_numpy(variable))
-        for kind, variables in groups.items()
-        for position, variable in enumerate(variables)
+        f"{kind}/{position:03d} {variable.path}": variable
+        for kind, group in groups.items()
+        for position, variable in enumerate(group)
     }
 
 
-def _plain(array: np.ndarray) -> np.ndarray:
+def arrays(model: keras.Model) -> dict[str, np.ndarray]:
+    """Return the values of `variables(model)`."""
+    return {name: plain(keras.ops.convert_to_numpy(variable)) for name, variable in variables(model).items()}
+
+
+def plain(array: np.ndarray) -> np.ndarray:
     """Return `array` in a type that .npz keeps: bfloat16 and the like become float32, which holds all their values."""
     return array.astype(np.float32) if array.dtype.kind == "V" else array
 

@@ -78,7 +78,8 @@ class TensorBoardLogger(keras.callbacks.Callback):
         """Find out where the learning rate comes from, and how many updates were made before; show the model."""
         params = self.params or {}
         optimizer = getattr(self.model, "optimizer", None)
-        self.updates = int(optimizer.iterations.numpy()) if optimizer is not None else 0
+        if optimizer is not None:  # else it is 0, or what a resumed run says
+            self.updates = int(optimizer.iterations.numpy())
         self._learning_rates = LearningRates(self.model, params, self.hparams)
         # a recipe says it whose model makes several updates in what is one step to fit
         self._steps_per_execution = params.get("steps_per_execution", getattr(self.model, "steps_per_execution", 1))
@@ -90,6 +91,15 @@ class TensorBoardLogger(keras.callbacks.Callback):
             if self.dataset is not None and not isinstance(loss, dict | list | None):
                 self._probe = probe.Probe(self.model, keras.losses.get(loss), self.dataset.train)
             self._write_histograms()
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what a checkpoint saves."""
+        return {"updates": self.updates, "_logged": self._logged, "_has_layout": self._has_layout}
+
+    def set_state(self, values: dict[str, Any]) -> None:
+        """Go on from what `get_state` returned."""
+        for name, value in values.items():
+            setattr(self, name, value)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Start the clock."""

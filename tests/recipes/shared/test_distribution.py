@@ -55,7 +55,12 @@ def test_tf_config_says_which_worker_this_is(task, cluster, worker):
     assert worker.is_chief == (worker.index == 0)
 
 
-SLURM = {"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NODELIST": "n[1-2]", "SLURM_STEP_TASKS_PER_NODE": "2(x2)"}
+SLURM = {
+    "SLURM_PROCID": "2",
+    "SLURM_STEP_NUM_TASKS": "4",
+    "SLURM_STEP_NODELIST": "n[1-2]",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
+}
 
 
 def test_slurm_says_it_where_tf_config_does_not():
@@ -131,6 +136,9 @@ def even(tmp_path_factory):
     random = np.random.default_rng(0)
     x, x_test = random.normal(size=(720, 8)), random.normal(size=(96, 8))  # 576 for training, 144 for validation
     weights = random.normal(size=(8, 3))
-    for name, targets in (("classes", lambda x: (x @ weights).argmax(axis=1)), ("numbers", lambda x: x @ weights[:, 0])):
+    for name, targets in (
+        ("classes", lambda x: (x @ weights).argmax(axis=1)),
+        ("numbers", lambda x: x @ weights[:, 0]),
+    ):
         np.savez(folder / f"{name}.npz", x_train=x, y_train=targets(x), x_test=x_test, y_test=targets(x_test))
     return {name: str(folder / f"{name}.npz") for name in ("classes", "numbers")}

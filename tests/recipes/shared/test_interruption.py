@@ -81,3 +81,17 @@ def test_outside_nothing_is_changed():
         interruption.stop_if_asked()
     assert [signal.getsignal(number) for number in NUMBERS] == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_whether_a_signal_has_asked_is_known_before_it_stops():
+    asked = []
+
+    def work():
+        asked.append(interruption.asked())
+        send(signal.SIGTERM)
+        asked.append(interruption.asked())
+        interruption.stop_if_asked()
+
+    stopped(work)
+    assert asked == [False, True]
+    assert not interruption.asked()

@@ -1,0 +1,263 @@
+"""The callback that saves all that training changes, and restores it where it was saved."""
+
+import fcntl
+import json
+import shutil
+import sys
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import keras
+import numpy as np
+
+from recipes.shared import interruption, state
+from recipes.shared.checkpointing import states
+from recipes.shared.checkpointing.options import Saving
+from recipes.shared.checkpointing.storage import Folder, Position
+from recipes.shared.data import Dataset
+from recipes.shared.errors import UsageError
+from recipes.shared.files import as_written
+
+Logs = Mapping[str, Any] | None
+FOLDER = "checkpoints"
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Saves after every epoch, when all callbacks and the loop's own code are through with it: as the next one begins.
+
+    It stands before the callbacks that it keeps. What is saved in a hook is restored in the same one, and the variables
+    once more in `on_train_begin`, for callbacks that look at the model there. Keras' callbacks reset themselves in
+    `on_train_begin`, so what they remember must come later.
+
+    A custom loop hands over its variables, as `params["variables"]`, and may be saved within an epoch too: it asks
+    `first_step(epoch)` where to go on. `model.fit` begins every epoch at its beginning.
+
+    Args:
+        folder: the run's; the checkpoints go below it.
+        identity: what must be the same for training to go on: a dictionary that JSON can hold.
+        saving: when to save, and whether to go on from the newest checkpoint.
+
+    Attributes:
+        dataset: what is trained on, which must be the same too; None if that is not known.
+        first_epoch: of the present training; counted from 0, which it is unless it goes on.
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, Any], saving: Saving) -> None:
+        super().__init__()
+        self.path = folder / FOLDER
+        self.identity = identity
+        self.saving = saving
+        self.dataset: Dataset | None = None
+        self.first_epoch = 0
+        self._kept: dict[str, Any] = {}
+        self._trainings = 0  # a recipe may train more than once with the callbacks of one run
+        self._pending: tuple[Position, dict[str, Any]] | None = None
+        self._epoch = 0
+        self._executions = 0
+        self._failed = False
+        self._lock: IO[str] | None = None
+
+    def keep(self, owners: Mapping[str, Any]) -> None:
+        """Save and restore too what these remember: callbacks, and objects of a loop's own."""
+        self._kept |= owners
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Find out where to begin.
+
+        Raises:
+            UsageError: what is there cannot be used, or another process trains in this folder.
+        """
+        self._folder = Folder(self.path / str(self._trainings))
+        self._trainings += 1
+        self.first_epoch = 0
+        self._identity = as_written(self.identity | {"data": _fingerprint(self.dataset)})
+        self._take_lock()
+        if not self.saving.resume:
+            return
+        newest = self._folder.newest()
+        if newest is None:
+            return
+        position, content, damaged = newest
+        for line in damaged:
+            print(f"{line}; the checkpoint before it is used, of epoch {position.epoch}", file=sys.stderr)
+        self._require_same(content["identity"])
+        for owner in self._kept.values():
+            if not states.is_known(owner):
+                print(
+                    f"{type(owner).__name__} has no get_state and set_state: what it remembers begins anew",
+                    file=sys.stderr,
+                )
+        self._pending = position, content
+        self._restore()
+        self.first_epoch = position.epoch
+        # where fit looks, as Keras' BackupAndRestore tells it (keras/src/backend/tensorflow/trainer.py, `fit`)
+        self.model._initial_epoch = position.epoch
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        """Save what the epochs before have made of everything, or restore it.
+
+        Raises:
+            UsageError: the loop begins with another epoch than that where the training was cut off.
+        """
+        self._epoch = epoch
+        self._executions = 0
+        if self._pending is None:
+            if epoch:
+                self._save(Position(epoch))
+            return
+        position, _ = self._pending
+        if position.ended or position.epoch != epoch:
+            raise UsageError(
+                f"this loop began with epoch {epoch + 1}, but the run was cut off in epoch {position.epoch + 1};"
+                " let its epochs begin at run.first_epoch, or leave out --resume"
+            )
+        if not position.step:
+            self._restored()
+
+    def first_step(self, epoch: int) -> int:
+        """Return the step of the epoch at which a custom loop goes on; counted from 0."""
+        if self._pending is None:
+            return 0
+        position, _ = self._pending
+        self._restored()
+        return position.step
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Save within the epoch, where that was asked for, or a signal ends the training."""
+        if "variables" not in (self.params or {}):
+            return
+        self._executions += 1
+        if interruption.asked() or (self.saving.every and self._executions % self.saving.every == 0):
+            self._save(Position(self._epoch, min(batch + 1, self.params["steps"])))
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        """Save that the training is over, or restore what it had come to."""
+        if self._pending is not None:
+            self._restored()
+        else:
+            self._save(Position((self.params or {}).get("epochs") or self._epoch + 1, ended=True))
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the lock. Calling it again does nothing."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def remove(self) -> None:
+        """Remove all checkpoints."""
+        self.close()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _save(self, position: Position) -> None:
+        """Write a checkpoint; where there is no room the training goes on, and the last good one stays."""
+        content = {
+            "identity": self._identity,
+            "variables": self._values(),
+            "states": {name: states.get_state(owner) for name, owner in self._owners().items()},
+        }
+        try:
+            self._folder.save(position, content)
+            self._failed = False
+        except OSError as error:
+            if not self._failed:
+                self._failed = True
+                last = [f"epoch {each.epoch}" for each in self._folder.positions()][-1:] or ["none"]
+                print(
+                    f"cannot save a checkpoint to {self.path}: {error.strerror or error}; the last is of {last[0]}",
+                    file=sys.stderr,
+                )
+
+    def _restored(self) -> None:
+        self._restore()
+        self._pending = None
+        self.model._initial_epoch = None
+
+    def _restore(self) -> None:
+        assert self._pending is not None
+        _, content = self._pending
+        optimizer = getattr(self.model, "optimizer", None)
+        if optimizer is not None and not optimizer.built:
+            optimizer.build(self.model.trainable_variables)
+        variables = self._variables()
+        values = content["variables"]
+        if variables.keys() != values.keys() or any(
+            tuple(variable.shape) != values[name].shape for name, variable in variables.items()
+        ):
+            raise UsageError(f"the checkpoints in {self.path} are of another model; leave out --resume")
+        for name, variable in variables.items():
+            variable.assign(values[name])
+        owners = self._owners()
+        for name, values in content["states"].items():
+            if name in owners:
+                states.set_state(owners[name], values)
+
+    def _variables(self) -> dict[str, Any]:
+        """Return every variable that training changes, by its kind and position: names differ within one process."""
+        named = {name.partition(" ")[0]: each for name, each in state.variables(self.model).items()}
+        found = {id(_plain(variable)) for variable in named.values()}
+        # those that nobody but the step knows: of metrics, and of update rules written by hand
+        others = [each for each in self.params.get("variables", ()) if id(_plain(each)) not in found]
+        return named | {f"step/{position:03d}": each for position, each in enumerate(others)}
+
+    def _values(self) -> dict[str, np.ndarray]:
+        return {name: state.plain(keras.ops.convert_to_numpy(each)) for name, each in self._variables().items()}
+
+    def _owners(self) -> dict[str, Any]:
+        history = getattr(self.model, "history", None)
+        return self._kept | ({"History": history} if history is not None else {})
+
+    def _require_same(self, before: dict[str, Any]) -> None:
+        for name in [name for name in self._identity if self._identity[name] != before.get(name)]:
+            if name == "hparams":
+                now, then = self._identity[name], before.get(name) or {}
+                field = next(field for field in {**now, **then} if now.get(field) != then.get(field))
+                flag = "--" + field.replace("_", "-")
+                raise UsageError(
+                    f"{flag} is {now.get(field)}, and the run in {self.path.parent} has {then.get(field)};"
+                    " a run goes on as it began: leave it out, or choose another --run"
+                )
+            if name == "data":
+                raise UsageError(f"the training data are others than those of {self.path.parent}; choose another --run")
+            if name == "versions":
+                print(
+                    f"{_names(before.get(name))} began this run, {_names(self._identity[name])} goes on with it:"
+                    " it may end with other bits",
+                    file=sys.stderr,
+                )
+                continue
+            raise UsageError(f"the checkpoints in {self.path} are of another {name}; choose another --run")
+
+    def _take_lock(self) -> None:
+        if self._lock is not None:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("w", encoding="utf-8")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise UsageError(f"another process trains in {self.path.parent}; choose another --run") from None
+        except OSError:  # a file system without locks, or no room: what cannot be saved is said where it is saved
+            pass
+
+
+def _fingerprint(dataset: Dataset | None) -> list[int]:
+    """Return what shows that training data have changed: sizes, and sums of the bytes where they are in memory."""
+    if dataset is None:
+        return []
+    split = dataset.train
+    if split.shards:
+        return [*split.shards]
+    return [len(split), *(zlib.adler32(np.ascontiguousarray(part).data) for part in (split.x, split.y))]
+
+
+def _plain(variable: Any) -> Any:
+    """Return the TensorFlow variable behind one of Keras'."""
+    return variable.value if isinstance(variable, keras.Variable) else variable
+
+
+def _names(versions: Any) -> str:
+    return " ".join(json.dumps(versions or "another version").replace('"', "").strip("{}").split())
