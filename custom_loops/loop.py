@@ -33,8 +33,8 @@ Chunk = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, int, int], tf.Tensor]
 Batches = tuple[int, tf.Tensor, tf.Tensor, tf.Tensor, int, int]
 NO_LOSS = "train_step and test_step must return the loss of their batch"
 ONE_DEVICE = (
-    "a train step without a Keras optimizer trains on one device: under a strategy it would have to add up the gradients"
-    " of all replicas itself; leave out --strategy"
+    "a train step without a Keras optimizer trains on one device: under a strategy it would have to add up the"
+    " gradients of all replicas itself; leave out --strategy"
 )
 
 
@@ -327,9 +327,9 @@ def _chunks(compiled_step: Any, results_of_a_step: int, fuse: bool) -> Chunk:
 def _chunks_of_replicas(step: Step, results_of_a_step: int) -> Chunk:
     """Return what `_chunks` does, for the strategy in whose scope this is called: `step` runs on all its replicas.
 
-    Each gathers its own share of the batch, ceil(size / replicas) examples as long as there are some, as tf.data divides
-    a batch for fit. The results are the mean over the replicas, as fit shows them to callbacks (keras/src/backend/
-    tensorflow/trainer.py, `reduce_per_replica`): exact where all have as many examples.
+    Each gathers its own share of the batch, ceil(size / replicas) examples as long as there are some, as tf.data
+    divides a batch for fit. The results are the mean over the replicas, as fit shows them to callbacks
+    (keras/src/backend/tensorflow/trainer.py, `reduce_per_replica`): exact where all have as many examples.
     """
     strategy = tf.distribute.get_strategy()
     workers = strategy.num_replicas_in_sync // len(strategy.extended.worker_devices)

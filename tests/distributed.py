@@ -1,7 +1,7 @@
 """Trains recipes one after the other under one strategy: `python -m tests.distributed JSON`.
 
-For tests: TensorFlow takes logical devices and connections between workers only when it starts, so what shall train under
-a strategy needs a process of its own, and every such process costs seconds.
+For tests: TensorFlow takes logical devices and connections between workers only when it starts, so what shall train
+under a strategy needs a process of its own, and every such process costs seconds.
 """
 
 import importlib
@@ -82,6 +82,7 @@ def finish(processes, seconds=MOST_SECONDS):
     finally:
         for process in processes:
             process.kill()
+            process.communicate()
     return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
 
 

@@ -1,8 +1,8 @@
-"""Several devices, several machines: which of TensorFlow's strategies a run trains under, and what it has to know of it.
+"""Several devices, several machines: which of TensorFlow's strategies a run trains under, and what it must know of it.
 
 Under a strategy every replica (a device, or a worker) holds all variables, takes its share of every batch, and the
-gradients of all are added up before each makes the same update. `docs/scaling.md` says how to launch it and what it costs.
-TensorFlow is imported only in the functions that need it, so that `--help` is instant.
+gradients of all are added up before each makes the same update. docs/scaling.md says how to launch it and what it
+costs. TensorFlow is imported only in the functions that need it, so that `--help` is instant.
 """
 
 import contextlib
@@ -133,8 +133,9 @@ class Worker:
 def _meet(addresses: Sequence[str], own: int) -> None:
     """Return when all workers listen at their addresses, this one at that with the index `own`.
 
-    TensorFlow would wait for them without end, inside C++ and with Python's lock in its hand: no Ctrl-C, no other thread
-    gets a word in. So they meet before. Whoever has seen all goes on, and TensorFlow listens at the same port soon after.
+    TensorFlow would wait for them without end, inside C++ and with Python's lock in its hand: no Ctrl-C, no other
+    thread gets a word in. So they meet before. Whoever has seen all goes on, and TensorFlow listens at the same port
+    soon after. (The limit that its coordination service has for it did nothing when we set it, in 2.21.)
 
     Raises:
         UsageError: the port is taken.
@@ -264,7 +265,9 @@ def _resolver() -> Any:
             " set TF_CONFIG instead (docs/scaling.md)"
         )
     gpus = len(tf.config.get_visible_devices("GPU"))
-    return resolvers.SimpleClusterResolver(cluster, "worker", worker.index, num_accelerators={"GPU": gpus})
+    return resolvers.SimpleClusterResolver(
+        cluster, task_type="worker", task_id=worker.index, num_accelerators={"GPU": gpus}
+    )
 
 
 def plain_variable(value: Any, trainable: bool = False) -> Any:
@@ -292,7 +295,7 @@ def require_a_share_for_each(batch_size: int) -> None:
 
 
 def local(variable: Any) -> Any:
-    """Return the plain `tf.Variable` that this machine's first device has of `variable`: a tape cannot watch them all."""
+    """Return the plain `tf.Variable` that this machine's first device has of `variable`, for a tape to watch."""
     import tensorflow as tf
 
     return tf.distribute.get_strategy().experimental_local_results(variable)[0]
