@@ -1,6 +1,7 @@
 # `make compare` is the way in. Every target sets up what it needs; a second call costs nothing.
 .DEFAULT_GOAL := compare
-.PHONY: compare install test lint format parity speed logging-cost streaming-cost search-speed bench growth kill reproducibility accuracy screenshots clean
+.PHONY: compare install test lint format parity speed logging-cost streaming-cost scaling-cost search-speed bench growth
+.PHONY: fuzz kill reproducibility accuracy screenshots clean
 
 # The first interpreter that TensorFlow 2.21 has wheels for: another one can be named, as in `make PYTHON=python3.12`.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -41,6 +42,10 @@ logging-cost: .venv/.installed
 # Peak memory of streamed training with 1 and 10 times the data, and its time against the data in memory; 8 minutes.
 streaming-cost: .venv/.installed
 	$(BIN)/python -m tests.streaming_cost
+
+# A step on one device, on logical devices, and with workers on this machine: make scaling-cost DATA=path/to/mnist.npz
+scaling-cost: .venv/.installed
+	$(BIN)/python -m tests.scaling_cost $(or $(DATA),mnist)
 
 # Trials a minute of a search on either side and of KerasTuner's guide, and memory over 200 trials; 20 minutes.
 search-speed: .venv/.installed

@@ -8,6 +8,8 @@ A chunk takes one of two forms:
   one: what a loop carries is where XLA's fusions end, so a step is compiled as if it stood alone, as fit's are.
 - nested: a plain graph loop that calls the (XLA-)compiled step. It is fit's own shape. Without XLA it is the only one;
   with XLA it serves the short last batch, validation, and models of convolutions, which are slow in a loop of XLA's.
+
+Under a `tf.distribute` strategy the loop is nested, without XLA, and each turn runs the step on all replicas.
 """
 
 import contextlib
@@ -20,7 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from recipes.shared import losses
+from recipes.shared import distribution, losses
 from recipes.shared.data import Dataset, Split, epoch_order
 from recipes.shared.errors import UsageError
 from recipes.shared.streaming import Block, Streamed
@@ -30,6 +32,10 @@ Chunk = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, int, int], tf.Tensor]
 # A chunk's first step, the data, rows of it (steps, batch), and where among these the chunk begins and ends.
 Batches = tuple[int, tf.Tensor, tf.Tensor, tf.Tensor, int, int]
 NO_LOSS = "train_step and test_step must return the loss of their batch"
+ONE_DEVICE = (
+    "a train step without a Keras optimizer trains on one device: under a strategy it would have to add up the"
+    " gradients of all replicas itself; leave out --strategy"
+)
 
 
 class Loop:
@@ -73,13 +79,22 @@ class Loop:
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.steps_per_execution = steps_per_execution
-        self.jit_compile = jit_compile
-        fuse = jit_compile and one_program
-        self._train_step = _compile(train_step, metrics, jit_compile)
-        measure = _compile(test_step or _make_test_step(model, loss, metrics), metrics, jit_compile)
-        self._train_chunk = _chunks(self._train_step, 1 + len(metrics), fuse)
-        # validation and test share one, nested, so that no short run waits for another compilation
-        self._test_chunk = _chunks(measure, 1 + len(metrics), fuse=False)
+        test_step = test_step or _make_test_step(model, loss, metrics)
+        self._train_step: Any
+        if tf.distribute.has_strategy():
+            if optimizer is None:
+                raise UsageError(ONE_DEVICE)
+            self.jit_compile = False  # XLA cannot add up over devices; Keras' "auto" leaves it off as well
+            self._train_step = _with_results(train_step, metrics)
+            self._train_chunk = _chunks_of_replicas(self._train_step, 1 + len(metrics))
+            self._test_chunk = _chunks_of_replicas(_with_results(test_step, metrics), 1 + len(metrics))
+        else:
+            self.jit_compile = jit_compile
+            self._train_step = tf.function(_with_results(train_step, metrics), jit_compile=jit_compile)
+            measure = tf.function(_with_results(test_step, metrics), jit_compile=jit_compile)
+            self._train_chunk = _chunks(self._train_step, 1 + len(metrics), fuse=jit_compile and one_program)
+            # validation and test share one, nested, so that no short run waits for another compilation
+            self._test_chunk = _chunks(measure, 1 + len(metrics), fuse=False)
         if optimizer is not None:
             model.optimizer = optimizer
             optimizer.build(model.trainable_variables)  # before tracing: a graph cannot create variables twice
@@ -139,6 +154,7 @@ class Loop:
         To end the training early set `model.stop_training`: a `break` would leave `on_train_end` out.
         """
         model, metrics = self.model, self.metrics
+        distribution.require_a_share_for_each(batch_size)
         blocks = _feed(dataset.train, batch_size, self.steps_per_execution)
         validation = _tensors(dataset.validation)
         steps = -(-len(dataset.train) // batch_size)
@@ -219,7 +235,13 @@ class Loop:
         return logs
 
     def _used_variables(self, split: Split) -> list[tf.Variable]:
-        """Return all that the train step reads or writes, in the order in which it does: its graph knows."""
+        """Return all that the train step reads or writes, in the order in which it does: its graph knows.
+
+        Under a strategy the graph knows the parts of variables that are on each device; so only the metrics are added
+        here to what model and optimizer say themselves.
+        """
+        if tf.distribute.has_strategy():
+            return [variable for metric in self.metrics for variable in metric.variables]
         specs = _any_examples(*_tensors(split.first(1)))
         graph = self._train_step.get_concrete_function(*specs).graph
         by_handle = {id(variable.handle): variable for variable in graph.variables}  # in the order of a set
@@ -248,8 +270,8 @@ def _make_test_step(model: keras.Model, loss: keras.losses.Loss, metrics: Sequen
     return test_step
 
 
-def _compile(step: Step, metrics: Sequence[keras.metrics.Metric], jit_compile: bool) -> Any:
-    """Return a compiled function from a batch to its loss and the metrics after it: (1 + metrics,), float32."""
+def _with_results(step: Step, metrics: Sequence[keras.metrics.Metric]) -> Step:
+    """Return the function from a batch to its loss and the metrics after it: (1 + metrics,), float32."""
 
     def step_results(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         loss = step(x, y)
@@ -257,7 +279,7 @@ def _compile(step: Step, metrics: Sequence[keras.metrics.Metric], jit_compile: b
             raise UsageError(NO_LOSS)
         return tf.stack([tf.cast(value, tf.float32) for value in (loss, *(metric.result() for metric in metrics))])
 
-    return tf.function(step_results, jit_compile=jit_compile)
+    return step_results
 
 
 def _chunks(compiled_step: Any, results_of_a_step: int, fuse: bool) -> Chunk:
@@ -298,6 +320,54 @@ def _chunks(compiled_step: Any, results_of_a_step: int, fuse: bool) -> Chunk:
             return compiled(True, *shapes)(x, y, rows, begin, end)
         any_rows = tf.TensorSpec((None, None), rows.dtype)
         return compiled(False, *_any_examples(x, y), any_rows)(x, y, rows, begin, end)
+
+    return chunk
+
+
+def _chunks_of_replicas(step: Step, results_of_a_step: int) -> Chunk:
+    """Return what `_chunks` does, for the strategy in whose scope this is called: `step` runs on all its replicas.
+
+    Each gathers its own share of the batch, ceil(size / replicas) examples as long as there are some, as tf.data
+    divides a batch for fit. The results are the mean over the replicas, as fit shows them to callbacks
+    (keras/src/backend/tensorflow/trainer.py, `reduce_per_replica`): exact where all have as many examples.
+    """
+    strategy = tf.distribute.get_strategy()
+    workers = strategy.num_replicas_in_sync // len(strategy.extended.worker_devices)
+
+    def of_replica(x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        replica = tf.distribute.get_replica_context()
+        share = -(-tf.size(rows) // replica.num_replicas_in_sync)
+        own = rows[replica.replica_id_in_sync_group * share :][:share]
+        with tf.device("CPU:0"):  # where the data is; the share alone goes to the device
+            batch = tf.gather(x, own), tf.gather(y, own)
+        return step(*batch)
+
+    def on_replicas(x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        results = strategy.experimental_local_results(strategy.run(of_replica, args=(x, y, rows)))
+        return tf.reduce_mean(results, axis=0)
+
+    def over_workers(results: tf.Tensor) -> tf.Tensor:
+        on_device = tf.identity(results)  # TensorFlow asks where it is
+        return tf.distribute.get_replica_context().all_reduce("MEAN", on_device)
+
+    compiled_step = tf.function(on_replicas)
+
+    def run_steps(x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
+        one_batch = compiled_step.get_concrete_function(*_any_examples(x, y), tf.TensorSpec((None,), rows.dtype))
+        results = tf.TensorArray(tf.float32, size=tf.shape(rows)[0], element_shape=(results_of_a_step,))
+        for index in tf.range(begin, end):
+            results = results.write(index, one_batch(x, y, rows[index]))
+        stacked = results.stack()
+        if workers == 1:
+            return stacked
+        return strategy.experimental_local_results(strategy.run(over_workers, args=(stacked,)))[0]  # once a chunk
+
+    @functools.cache
+    def compiled(*shapes: tf.TensorSpec) -> Any:
+        return tf.function(functools.partial(run_steps), input_signature=[*shapes, *[tf.TensorSpec((), tf.int32)] * 2])
+
+    def chunk(x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor, begin: int, end: int) -> tf.Tensor:
+        return compiled(*_any_examples(x, y), tf.TensorSpec((None, None), rows.dtype))(x, y, rows, begin, end)
 
     return chunk
 
@@ -344,7 +414,8 @@ def _executions(
 
 
 def _tensors(split: Split) -> tuple[tf.Tensor, tf.Tensor]:
-    return tf.constant(split.x), tf.constant(split.y)
+    with tf.device("CPU:0") if tf.distribute.has_strategy() else contextlib.nullcontext():
+        return tf.constant(split.x), tf.constant(split.y)
 
 
 def _reset(metrics: Sequence[keras.metrics.Metric]) -> None:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from recipes.shared.errors import TrainingDiverged, UsageError
+from recipes.shared.errors import TrainingDiverged, UsageError, WorkerLost
 
 USAGE = """usage: recipes VERB ...
 
@@ -25,7 +25,10 @@ VERBS = ("list", "fit", "loop", "compare", "diff", "tune", "board", "bench")
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 well, 1 a run diverged or parity fails, 2 bad usage, 130 Ctrl-C."""
+    """Run the command and return its exit code.
+
+    0: well; 1: a run diverged, parity fails, or another worker is lost; 2: bad usage; 130: Ctrl-C.
+    """
     args = sys.argv[1:] if args is None else args
     if not args or args[0] in ("-h", "--help"):
         print(USAGE)
@@ -35,7 +38,7 @@ def main(args: list[str] | None = None) -> int:
     except UsageError as error:
         print(f"recipes: {error}", file=sys.stderr)
         return 2
-    except TrainingDiverged as error:
+    except (TrainingDiverged, WorkerLost) as error:
         print(f"recipes: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -95,7 +95,7 @@ def train(hparams: HParams, run: Run) -> None:
         remembered.waited += 1
         remembered.waited_for_rate += 1
         if remembered.waited_for_rate == hparams.rate_patience:  # fit: ReduceLROnPlateau
-            optimizer.learning_rate = float(optimizer.learning_rate) * hparams.factor
+            optimizer.learning_rate = float(optimizer.learning_rate.numpy()) * hparams.factor
             remembered.waited_for_rate = 0
         if remembered.waited == hparams.patience:  # fit: EarlyStopping
             model.stop_training = True

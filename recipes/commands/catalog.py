@@ -94,6 +94,13 @@ class Source:
         return 0.0
 
     @property
+    def one_device(self) -> str:
+        """Why this side cannot train under a strategy; empty if it can."""
+        if self.tolerance:
+            return "its loop writes the update rule by hand, and does not add up the gradients of several"
+        return self.unused.get("strategy", "")
+
+    @property
     def metrics(self) -> list[str]:
         """The names of what is measured every epoch: the loss, and each Keras metric that the file names."""
         names = [

@@ -78,13 +78,22 @@ def main(args: list[str]) -> int:
     folders: list[Path] = []
     for subject in subjects:
         # One recipe refuses a flag that it has no use for; several share the flags that each can use.
-        used = flags.without_unused(subject.fit, rest) if len(subjects) > 1 else rest
+        used = rest
+        if len(subjects) > 1:
+            one_device = any(source.one_device for source in subject.sources.values())
+            used = flags.without_unused(subject.fit, rest, *(("strategy", "devices") if one_device else ()))
         if used != rest:
             print(
                 f"{subject.name} goes without {' '.join(arg for arg in rest if arg not in used)}: it has no use for it"
             )
         program = f"recipes compare {subject.name}"
         hparams, options = flags.parse_hparams(subject.fit, Options, used, program)
+        if options.strategy == "multi_worker":
+            raise UsageError(
+                "compare trains on this machine alone; give --strategy multi_worker to fit and to loop, with the same"
+                " --run, and compare the finished runs"
+            )
+        side.require_distributable(subject.name, list(subject.sources.values()), options.distribution, used)
         folder = side.run_folder(options.logs, subject.name, options.run, options.resume, list(subject.sources))
         folders.append(folder)
         if options.resume:
@@ -145,11 +154,17 @@ def _compare_subject(
         if options.resume and resuming.ended(folder / name):
             result.sides[name] = _read_side(folder / name, source)
             continue
-        about = side.describe(subject.name, name, source, command)
+        about = side.describe(subject.name, name, source, command, options.distribution)
         if options.resume:
             about = resuming.describe(about, folder / name)
         job = side.Job(
-            str(source.path), str(folder / name), hparams, about, logging=options.logging, saving=options.saving
+            str(source.path),
+            str(folder / name),
+            hparams,
+            about,
+            logging=options.logging,
+            saving=options.saving,
+            distribution=options.distribution,
         )
         with report.status(f"{subject.name}: training the {name.replace('_', ' ')} side"):
             code, output, error = _run(side.command(job))
@@ -161,7 +176,8 @@ def _compare_subject(
             result.failures.append(f"{name.replace('_', ' ')}: {error or f'ended without a word, exit code {code}'}")
         result.sides[name] = _read_side(folder / name, source)
     if all(result.sides.values()):
-        result.parity = parity.compare(folder / "fit", folder / "custom_loop", subject.custom_loop.tolerance)
+        tolerance = max(subject.custom_loop.tolerance, options.distribution.tolerance)
+        result.parity = parity.compare(folder / "fit", folder / "custom_loop", tolerance)
     return result
 
 

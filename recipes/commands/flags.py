@@ -77,9 +77,10 @@ def given(args: list[str]) -> set[str]:
     return names | {name.removeprefix("no_") for name in names}
 
 
-def without_unused(source: Source, args: list[str]) -> list[str]:
-    """Return `args` without the flags that the recipe has no use for, and without their values."""
-    unused = {_flag(name) for name in source.unused} | {f"--no-{_flag(name)[2:]}" for name in source.unused}
+def without_unused(source: Source, args: list[str], *more: str) -> list[str]:
+    """Return `args` without the flags that the recipe has no use for, and those of `more`, and without their values."""
+    names = [*source.unused, *more]
+    unused = {_flag(name) for name in names} | {f"--no-{_flag(name)[2:]}" for name in names}
     kept: list[str] = []
     dropping = False
     for arg in args:

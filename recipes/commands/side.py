@@ -5,13 +5,14 @@ import errno
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,8 @@ from recipes.commands import boards, catalog, flags, resuming
 from recipes.commands.parity import finished_files
 from recipes.shared import interruption
 from recipes.shared.checkpointing.options import Saving
-from recipes.shared.errors import NoRoom, TrainingDiverged, UsageError
+from recipes.shared.distribution import Distribution, StrategyName, explain_loss
+from recipes.shared.errors import NoRoom, TrainingDiverged, UsageError, WorkerLost
 from recipes.shared.files import UNFINISHED
 from recipes.shared.hparams import HParams
 from recipes.shared.logging_options import Level, LoggingOptions
@@ -52,6 +54,24 @@ class Options:
     checkpoint_every: Annotated[
         int | None, tyro.conf.arg(help="save after every so many executions of the loop too, not only every epoch")
     ] = None
+    strategy: Annotated[
+        StrategyName,
+        tyro.conf.arg(
+            help="train on one device, on several of this machine, or with other processes (docs/scaling.md)"
+        ),
+    ] = "none"
+    devices: Annotated[
+        int | None, tyro.conf.arg(help="how many devices of this machine; all GPUs, or 2 logical CPU devices")
+    ] = None
+
+    @property
+    def distribution(self) -> Distribution:
+        """What a run trains on.
+
+        Raises:
+            UsageError: the flags contradict each other.
+        """
+        return Distribution(strategy=self.strategy, devices=self.devices)
 
     @property
     def logging(self) -> LoggingOptions:
@@ -85,13 +105,14 @@ class Job:
     verbose: int = 0
     logging: LoggingOptions = field(default_factory=LoggingOptions)
     saving: Saving = field(default_factory=Saving)
+    distribution: Distribution = field(default_factory=Distribution)
 
     @classmethod
     def of_json(cls, text: str) -> "Job":
         """Return the job that `to_json` wrote."""
         values = json.loads(text)
-        options = {"logging": LoggingOptions(**values["logging"]), "saving": Saving(**values["saving"])}
-        return cls(**values | options)
+        parts = {"logging": LoggingOptions, "saving": Saving, "distribution": Distribution}
+        return cls(**values | {name: part(**values[name]) for name, part in parts.items()})
 
     def to_json(self) -> str:
         """Return the job as text, for another process."""
@@ -118,8 +139,11 @@ def main(verb: str, args: list[str]) -> int:
     name, source = resolve(names[0], side)
     program = f"recipes {verb} {names[0]}"
     hparams, options = flags.parse_hparams(source, Options, rest, program)
-    folder = run_folder(options.logs, name, options.run, options.resume, [side]) / side
-    about = describe(name, side, source, shlex.join(["recipes", verb, *args]))
+    distribution = options.distribution
+    require_distributable(name, [source], distribution, rest)
+    about = describe(name, side, source, shlex.join(["recipes", verb, *args]), distribution)
+    worker = distribution.worker
+    folder = run_folder(options.logs, name, options.run, options.resume, [side], worker.is_chief) / side
     if options.resume:
         hparams, options = flags.parse_hparams(source, Options, resuming.arguments(rest, folder), program)
         resuming.require_same(hparams, folder)
@@ -128,8 +152,13 @@ def main(verb: str, args: list[str]) -> int:
             print(f"{folder} has ended: there is nothing to resume")
             return 0
     verbose = 1 if sys.stdout.isatty() else 2
+    job = Job(str(source.path), str(folder), hparams, about, verbose, options.logging, options.saving, distribution)
+    if not worker.is_chief:
+        _follow(job)
+        print(f"worker {worker.index} of {worker.count} is done; worker 0, the chief, has the run")
+        return 0
     try:
-        metrics = train(Job(str(source.path), str(folder), hparams, about, verbose, options.logging, options.saving))
+        metrics = train(job)
     finally:
         if options.log != "nothing" and folder.exists():
             boards.refresh(options.logs)
@@ -159,7 +188,35 @@ def resolve(target: str, side: str) -> tuple[str, catalog.Source]:
     return target, catalog.find(target).side(side)
 
 
-def run_folder(logs: Path, name: str, run: str | None, resume: bool = False, sides: Collection[str] = ()) -> Path:
+def require_distributable(
+    name: str, sources: Sequence[catalog.Source], distribution: Distribution, args: Sequence[str]
+) -> None:
+    """Raise a UsageError if a strategy is asked for that one of the sides cannot train under."""
+    if distribution.strategy == "none":
+        return
+    for source in sources:
+        if source.one_device:
+            raise UsageError(f"{name} trains on one device: {source.one_device}")
+    if any(arg.replace("_", "-") == "--jit-compile" for arg in args):
+        raise UsageError("--jit-compile has no meaning under a strategy: XLA cannot add up over devices, and stays off")
+
+
+def _follow(job: Job) -> None:
+    """Train `job` as a worker that is not the chief: in a folder that is thrown away.
+
+    It does all that the chief does, callbacks included: what is added up over the workers must be on all of them. A run
+    that goes on does so from the chief's checkpoints, which nobody writes before all workers are there.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / Path(job.folder).name
+        if job.saving.resume and Path(job.folder).is_dir():
+            shutil.copytree(job.folder, folder, ignore=shutil.ignore_patterns("events.out.tfevents.*"))
+        train(replace(job, folder=str(folder), verbose=0))
+
+
+def run_folder(
+    logs: Path, name: str, run: str | None, resume: bool = False, sides: Collection[str] = (), writes: bool = True
+) -> Path:
     """Return `logs/<name>/<run>`; the default run is named after the time and this process, so it is new.
 
     Args:
@@ -168,18 +225,20 @@ def run_folder(logs: Path, name: str, run: str | None, resume: bool = False, sid
         run: the run's, if the user has named it.
         resume: go on with a run; the default one is the newest that has not ended on all `sides`.
         sides: which will be in it.
+        writes: False for a worker that only reads what the chief has written.
 
     Raises:
         UsageError: `logs` cannot be written to, `run` is no plain name, the run of a side exists that is not to be
             resumed, or there is none to resume.
     """
-    require_writable(logs, "--logs")
+    if writes:
+        require_writable(logs, "--logs")
     if run is not None and (Path(run).name != run or run in ("", "..")):
         raise UsageError(f"--run is {run!r}; it must be a plain name, without slashes")
     if resume and run is None:
         return resuming.newest(logs / name, sides)
     folder = logs / name / (run or time.strftime("%Y-%m-%d_%H-%M-%S") + f"_{os.getpid()}")
-    for existing in [folder / side for side in sides if (folder / side).exists() and not resume]:
+    for existing in [folder / side for side in sides if writes and (folder / side).exists() and not resume]:
         raise UsageError(f"{existing} exists; choose another --run, delete it, or let it go on with --resume")
     return folder
 
@@ -196,13 +255,16 @@ def require_writable(folder: Path, flag: str) -> None:
         ) from error
 
 
-def describe(name: str, side: str, source: catalog.Source, command: str) -> dict[str, Any]:
+def describe(
+    name: str, side: str, source: catalog.Source, command: str, distribution: Distribution | None = None
+) -> dict[str, Any]:
     """Return what `config.json` says about where a run came from."""
-    return {
+    distribution = distribution or Distribution()
+    return ({} if distribution.strategy == "none" else asdict(distribution)) | {
         "recipe": name,
         "side": side,
         "file": source.path.name,
-        "tolerance": source.tolerance,
+        "tolerance": max(source.tolerance, distribution.tolerance),
         "command": command,
         "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
@@ -213,10 +275,11 @@ def train(job: Job) -> dict[str, float]:
 
     Raises:
         UsageError, TrainingDiverged: as the recipe does.
+        WorkerLost: another worker has ended.
     """
-    from recipes.shared import runtime
+    strategy = job.distribution.start()
+    import tensorflow as tf
 
-    runtime.configure()
     from recipes.shared.run import Run
 
     module = catalog.load(Path(job.path))
@@ -225,9 +288,11 @@ def train(job: Job) -> dict[str, float]:
     hparams_class = getattr(module, "HParams", HParams)
     known = {field.name for field in fields(hparams_class)}
     hparams = hparams_class(**{name: value for name, value in job.hparams.items() if name in known})
+    if strategy is not None:
+        hparams = replace(hparams, jit_compile=False)  # as Keras' "auto" has it: XLA cannot add up over devices
     run = Run(Path(job.folder), hparams, job.verbose, job.about, job.logging, Path(job.path), job.saving)
     try:
-        with interruption.between_batches():
+        with interruption.between_batches(), job.distribution.scope(strategy):
             module.train(hparams, run)
     except TrainingDiverged:
         run.remove_checkpoints()  # it would diverge again
@@ -235,6 +300,10 @@ def train(job: Job) -> dict[str, float]:
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was done is in {job.folder}{_hint(job)}", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
+    except tf.errors.OpError as error:
+        if job.distribution.strategy != "multi_worker":
+            raise
+        raise WorkerLost(explain_loss(error.message)) from error
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
@@ -296,6 +365,6 @@ def command(job: Job) -> list[str]:
 if __name__ == "__main__":
     try:
         train(Job.of_json(sys.argv[1]))
-    except (UsageError, TrainingDiverged) as error:
+    except (UsageError, TrainingDiverged, WorkerLost) as error:
         print(error, file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)

@@ -33,6 +33,7 @@ from recipes.shared.search_space import Choices, LogRange, SearchSpace
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
+    unused: ClassVar[dict[str, str]] = {"strategy": "a single example cannot be divided among them"}
     search_space: ClassVar[SearchSpace] = {
         "learning_rate": LogRange(1e-3, 0.3),
         "batch_size": Choices(4, 8, 16, 32),

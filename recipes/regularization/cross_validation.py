@@ -33,7 +33,10 @@ from recipes.shared.search_space import Range, SearchSpace
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
-    unused: ClassVar[dict[str, str]] = {"train_on_validation": "every fold is held out in turn"}
+    unused: ClassVar[dict[str, str]] = {
+        "train_on_validation": "every fold is held out in turn",
+        "strategy": "Keras ends a strategy's scope when it clears the session for the next fold",
+    }
     search_space: ClassVar[SearchSpace] = hparams.HParams.search_space | {"dropout": Range(0.0, 0.5)}
 
     data: str = "breast_cancer"

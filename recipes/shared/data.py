@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from recipes.shared import preprocessing, shards, sources, streaming
+from recipes.shared import distribution, preprocessing, shards, sources, streaming
 from recipes.shared.errors import UsageError
 from recipes.shared.hparams import HParams
 from recipes.shared.splits import Split as Split
@@ -232,7 +232,8 @@ class EpochOrder(keras.callbacks.Callback):
         self.seed = seed
         self.epoch = 0
         streamed = isinstance(split, streaming.Streamed)  # a stream has an order of its own
-        self.order: Any = None if streamed else tf.Variable(tf.range(len(split)), trainable=False)
+        variable = distribution.plain_variable if tf.distribute.has_strategy() else tf.Variable
+        self.order: Any = None if streamed else variable(tf.range(len(split)), trainable=False)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Set the order of the epoch whose iterator is about to be made."""
@@ -246,21 +247,34 @@ class EpochOrder(keras.callbacks.Callback):
         It is finite and its cardinality is known, so that `fit` starts it anew each epoch. (An endless dataset with
         `steps_per_epoch` makes too many updates when `steps_per_execution` does not divide the steps.)
         """
+        distribution.require_a_share_for_each(batch_size)
         if isinstance(self.split, streaming.Streamed):
             return self.split.batches(batch_size, lambda: (self.seed, self.epoch))
-        x, y, order = tf.constant(self.split.x), tf.constant(self.split.y), self.order
-        steps = -(-len(self.split) // batch_size)
-
-        def gather(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            rows = order[step * batch_size : (step + 1) * batch_size]
-            return tf.gather(x, rows), tf.gather(y, rows)
-
-        return tf.data.Dataset.range(steps).map(gather).prefetch(tf.data.AUTOTUNE)
+        return _gathered(self.split, self.order, batch_size)
 
 
 def batches(split: Split, batch_size: int) -> tf.data.Dataset:
     """Return the examples of `split` in their own order, for validation and test; the last batch may be short."""
+    if tf.distribute.has_strategy():  # for the same shares of a short batch as in training
+        return _gathered(split, tf.range(len(split)), batch_size)
     return tf.data.Dataset.from_tensor_slices((split.x, split.y)).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def _gathered(split: Split, order: tf.Variable | tf.Tensor, batch_size: int) -> tf.data.Dataset:
+    """Return one epoch of the examples in `order`, which is read when they are made; the last batch may be short.
+
+    A strategy cannot know the size of these batches, so it cuts each as it comes: ceil(size / replicas) examples for
+    every replica as long as there are some. A dataset that was made by `batch` would be cut by its full batches, and
+    of a short one the last replicas got nothing (tensorflow/python/distribute/input_lib.py, `_make_rebatch_fn`).
+    """
+    x, y = tf.constant(split.x), tf.constant(split.y)
+    steps = -(-len(split) // batch_size)
+
+    def gather(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        rows = order[step * batch_size : (step + 1) * batch_size]
+        return tf.gather(x, rows), tf.gather(y, rows)
+
+    return tf.data.Dataset.range(steps).map(gather).prefetch(tf.data.AUTOTUNE)
 
 
 def _check_classes(targets: np.ndarray, name: str) -> np.ndarray:

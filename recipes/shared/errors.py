@@ -11,3 +11,7 @@ class TrainingDiverged(Exception):
 
 class NoRoom(UsageError):
     """What a run gave could not be written where it belongs: a full disk, or one that cannot be written to."""
+
+
+class WorkerLost(Exception):
+    """Another worker of a multi-worker run has ended or cannot be reached. The command exits with 1."""

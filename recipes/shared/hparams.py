@@ -18,7 +18,8 @@ class HParams:
         UsageError: a value that no training run can use.
     """
 
-    # What the recipe has no use for: {field: reason}. The command then refuses the flag and gives the reason.
+    # What the recipe has no use for: {field: reason}. The command then refuses the flag and gives the reason. The flag
+    # `strategy` may stand here as well, for a recipe that trains on one device only.
     unused: ClassVar[dict[str, str]] = {}
 
     # What `recipes tune` searches. A recipe may narrow it and add to it: `hparams.HParams.search_space | {...}`.

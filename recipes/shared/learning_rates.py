@@ -34,7 +34,7 @@ class LearningRates:
         self._schedule = _compile(schedule) if known else None
         self._read: Callable[[], float]
         if given is None and optimizer is not None:
-            self._read = lambda: float(optimizer.learning_rate)
+            self._read = lambda: float(keras.ops.convert_to_numpy(optimizer.learning_rate))
         else:
             self._read = lambda: float(hparams.learning_rate if given is None else given)
         self._block = params.get("steps") or BLOCK

@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,11 @@ from typing import Any
 from recipes.shared.errors import UsageError
 
 
-def configure() -> None:
+def configure(make_strategy: Callable[[], Any] = lambda: None) -> Any:
     """Import TensorFlow quietly and set what both sides need to end with the same bits.
+
+    Returns what `make_strategy` does (`distribution.Distribution.start`): devices and connections have to be known
+    before TensorFlow runs its first operation.
 
     Grappler's constant folding is off: with it on, the same step may give other bits in a per-step function than in a
     loop inside one graph or under a static batch shape (a prototype measured 4e-4 after training a transformer outside
@@ -26,8 +29,10 @@ def configure() -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices()
+        strategy = make_strategy()
         tf.constant(0)  # the first operation is what looks for GPUs, and complains when there are none
     tf.config.optimizer.set_experimental_options({"constant_folding": False})
+    return strategy
 
 
 def require_configured() -> None:

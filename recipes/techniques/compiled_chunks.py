@@ -26,7 +26,7 @@ if __name__ == "__main__":  # before the imports below, so that --help does not 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -39,6 +39,8 @@ DEFAULT_STEPS = 100  # each chunk is a copy of its part of the data; longer ones
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
+    unused: ClassVar[dict[str, str]] = {"strategy": "fit would divide a chunk's steps among them, not its examples"}
+
     data: str = "digits"
     hidden_units: int = 64  # width of each of the two hidden layers
     steps_per_execution: int | None = None  # batches in a chunk, a call of callbacks; fit takes 100, the loop an epoch

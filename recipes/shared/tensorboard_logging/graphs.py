@@ -26,7 +26,10 @@ def of_train_step(train_step: Callable[[Any, Any], Any], split: Split) -> bytes:
         train_step: from inputs and targets of a batch; a `tf.function` keeps the trace.
         split: the training part, for the shapes.
     """
-    compiled = train_step if hasattr(train_step, "get_concrete_function") else tf.function(train_step)
+    if tf.distribute.has_strategy():
+        compiled = tf.function(lambda *batch: tf.distribute.get_strategy().run(train_step, args=batch))
+    else:
+        compiled = train_step if hasattr(train_step, "get_concrete_function") else tf.function(train_step)
     first = split.first(1)
     specs = [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in (first.x, first.y)]
     graph = compiled.get_concrete_function(*specs).graph.as_graph_def()

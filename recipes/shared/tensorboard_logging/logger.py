@@ -79,7 +79,7 @@ class TensorBoardLogger(keras.callbacks.Callback):
         params = self.params or {}
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is not None:  # else it is 0, or what a resumed run says
-            self.updates = int(optimizer.iterations)
+            self.updates = int(optimizer.iterations.numpy())
         self._learning_rates = LearningRates(self.model, params, self.hparams)
         # a recipe says it whose model makes several updates in what is one step to fit
         self._steps_per_execution = params.get("steps_per_execution", getattr(self.model, "steps_per_execution", 1))

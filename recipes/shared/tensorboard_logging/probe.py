@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from recipes.shared import losses
+from recipes.shared import distribution, losses
 from recipes.shared.data import Split
 
 EXAMPLES = 256  # enough for a steady gradient, few enough to cost less than a short epoch
@@ -33,7 +33,7 @@ class Probe:
                 value = tf.reduce_mean(loss(y, model(x, training=False)))
                 total = losses.total(value, model.losses)
             # not the Keras variables: TensorFlow cannot make zeros for one that the loss does not know
-            variables = [variable.value for variable in model.trainable_variables]
+            variables = [distribution.local(variable.value) for variable in model.trainable_variables]
             found = tape.gradient(total, variables, unconnected_gradients="zero")
             return [tf.convert_to_tensor(gradient) for gradient in found]  # an embedding's are sparse
 

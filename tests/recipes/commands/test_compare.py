@@ -14,6 +14,7 @@ import pytest
 from recipes.__main__ import main
 from recipes.commands import boards, catalog, compare, report, side
 from recipes.commands.parity import Parity
+from recipes.shared import distribution
 from recipes.shared.errors import UsageError
 from recipes.shared.logging_options import LoggingOptions
 
@@ -460,6 +461,15 @@ def test_several_recipes_share_the_flags_that_each_can_use(in_process, capsys):
     assert "gradient_descent goes without --batch-size 64: it has no use for it" in capsys.readouterr().out
 
 
+def test_a_recipe_for_one_device_goes_without_the_strategy_of_the_others(no_training, monkeypatch, capsys):
+    jobs = []
+    monkeypatch.setattr(compare, "_run", lambda command: jobs.append(side.Job.of_json(command[-1])) or (1, "", "x"))
+    assert main(["compare", "mlp_classifier", "momentum", "--strategy", "mirrored", "--devices", "2"]) == 1
+    assert [job.distribution.strategy for job in jobs] == ["mirrored", "mirrored", "none", "none"]
+    assert [job.about["tolerance"] for job in jobs[:2]] == [distribution.TOLERANCE] * 2
+    assert "momentum goes without --strategy mirrored --devices 2" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("in_process")
 def test_a_side_that_is_killed_without_a_word_is_called_stopped(monkeypatch, capsys):
     monkeypatch.setattr(compare, "_run", lambda command: (-9, "", ""))
@@ -486,6 +496,12 @@ def test_two_files_of_ours_can_be_named_by_path(in_process):
         (["mlp_classifier", "--epochs", "0"], "--epochs is 0"),
         (["mlp_classifier", "--run", "a/b"], "plain name"),
         (["gradient_descent", "--batch-size", "8"], "gradient_descent has no use for --batch-size"),
+        (
+            ["momentum", "--strategy", "mirrored"],
+            "momentum trains on one device: its loop writes the update rule by hand",
+        ),
+        (["mlp_classifier", "--strategy", "multi_worker"], "compare trains on this machine alone"),
+        (["mlp_classifier", "--devices", "2"], "add --strategy mirrored"),
         (["--all", "mlp_classifier"], "mlp_classifier"),
         (["mlp_classifier", "--all"], "give names or --all, not both"),
         (["fit.py"], "compare takes two files of yours"),

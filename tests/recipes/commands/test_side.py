@@ -15,7 +15,8 @@ import pytest
 
 from recipes.__main__ import main
 from recipes.commands import boards, catalog, side
-from recipes.shared.errors import UsageError
+from recipes.shared.distribution import Distribution
+from recipes.shared.errors import UsageError, WorkerLost
 from recipes.shared.logging_options import LoggingOptions
 
 pytestmark = pytest.mark.usefixtures("cwd")
@@ -564,3 +565,64 @@ def test_an_interrupted_run_keeps_what_it_has_done(cwd, stop):
     assert steps[-1] >= 36 * (epochs - 1)
     assert steps == list(range(steps[0], steps[0] + len(steps)))
     assert not list(folder.glob(".writing-*"))
+
+
+ONE_DEVICE = [name for name, pair in catalog.pairs().items() if pair.fit.one_device or pair.custom_loop.one_device]
+
+
+def test_what_trains_on_one_device_only():
+    by_hand = {name for name, pair in catalog.pairs().items() if pair.custom_loop.tolerance}
+    assert set(ONE_DEVICE) == by_hand | {"stochastic_gradient_descent", "cross_validation", "compiled_chunks"}
+
+
+@pytest.mark.parametrize("name", ONE_DEVICE)
+def test_a_recipe_that_cannot_train_under_a_strategy_says_why(name, refused):
+    message = refused("loop", name, "--strategy", "mirrored")
+    assert "has no use for --strategy: " in message or "trains on one device: its loop writes" in message
+
+
+@pytest.mark.parametrize("verb", ["fit", "loop"])
+@pytest.mark.parametrize(
+    ("flags", "answer"),
+    [
+        (["--strategy", "both"], "--strategy is 'both'; it must be one of none, mirrored, multi_worker"),
+        (["--devices", "2"], "--devices says how many devices a strategy takes; add --strategy mirrored"),
+        (["--strategy", "mirrored", "--devices", "0"], "--devices is 0; it must be at least 1"),
+        (["--strategy", "mirrored", "--jit-compile"], "--jit-compile has no meaning under a strategy"),
+        (["--strategy", "multi_worker"], "set TF_CONFIG, or start it with srun"),
+    ],
+)
+def test_a_strategy_that_cannot_be_is_refused(verb, flags, answer, refused, monkeypatch):
+    for name in ("TF_CONFIG", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    assert answer in refused(verb, "mlp_classifier", *flags)
+
+
+def test_a_strategy_travels_to_another_process():
+    job = side.Job("x.py", "folder", distribution=Distribution(strategy="mirrored", devices=3))
+    assert side.Job.of_json(job.to_json()) == job
+
+
+def test_a_lost_worker_ends_in_one_line(monkeypatch, capsys):
+    def train(job):
+        raise WorkerLost("another worker has ended")
+
+    monkeypatch.setattr(side, "train", train)
+    assert main(["loop", "mlp_classifier"]) == 1
+    assert capsys.readouterr().err == "recipes: another worker has ended\n"
+
+
+def test_a_worker_that_is_not_the_chief_writes_nothing_below_the_logs(cwd, monkeypatch, capsys):
+    config = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    (cwd / "logs" / "mlp_classifier" / "mine" / "fit" / "checkpoints").mkdir(parents=True)
+    before = sorted(cwd.rglob("*"))
+    found = []
+    monkeypatch.setattr(side, "train", lambda job: found.append((job.folder, Path(job.folder, "checkpoints").exists())))
+    flags = ["--strategy", "multi_worker", "--run", "mine"]
+    assert main(["fit", "mlp_classifier", *flags]) == 0
+    assert main(["fit", "mlp_classifier", *flags, "--resume"]) == 0
+    assert sorted(cwd.rglob("*")) == before
+    assert [copied for _, copied in found] == [False, True]
+    assert not any(Path(folder).is_relative_to(cwd) or Path(folder).exists() for folder, _ in found)
+    assert capsys.readouterr().out == "worker 1 of 2 is done; worker 0, the chief, has the run\n" * 2
