@@ -1,6 +1,6 @@
 # `make compare` is the way in. Every target sets up what it needs; a second call costs nothing.
 .DEFAULT_GOAL := compare
-.PHONY: compare install test lint format parity speed logging-cost streaming-cost search-speed bench growth accuracy screenshots clean
+.PHONY: compare install test lint format parity fuzz speed logging-cost streaming-cost search-speed bench growth accuracy screenshots clean
 
 # The first interpreter that TensorFlow 2.21 has wheels for: another one can be named, as in `make PYTHON=python3.12`.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -29,6 +29,10 @@ format: .venv/.installed-dev
 # Every value of every setting with every other: XLA, steps_per_execution on either side, seeds.
 parity: .venv/.installed-test
 	PARITY=full $(BIN)/python -m pytest tests/test_pairs.py
+
+# Hostile command lines and files, 75 times as many as in `make test` and new ones in every call; 10 minutes.
+fuzz: .venv/.installed-test
+	FUZZ=long $(BIN)/python -m pytest tests/test_hostile_commands.py tests/test_hostile_data.py tests/test_hostile_runs.py
 
 # Steps per second of both sides on MNIST: make speed DATA=path/to/mnist.npz
 speed: .venv/.installed

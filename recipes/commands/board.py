@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from recipes.commands import boards, catalog, flags, side
+from recipes.commands.names import require_plain
 from recipes.shared.errors import UsageError
 
 PATIENCE = 10  # seconds that TensorBoard gets to close
@@ -34,6 +35,8 @@ def main(args: list[str]) -> int:
     options = flags.parse_options(Options, rest, "recipes board [NAME]", description)
     if len(names) > 1:
         raise UsageError("recipes board takes one recipe, or none for all of them")
+    for name in names:
+        require_plain(name, "the recipe's name")  # a link on the board gets it
     folder = options.logs.joinpath(*names)
     if not any(folder.rglob("events.out.tfevents.*")):
         for name in names:

@@ -18,13 +18,15 @@ from typing import Annotated, Any
 import tyro
 
 from recipes.commands import boards, catalog, flags
+from recipes.commands.names import require_plain
 from recipes.commands.parity import finished_files
 from recipes.shared import interruption
-from recipes.shared.errors import NoRoom, TrainingDiverged, UsageError
-from recipes.shared.files import UNFINISHED
+from recipes.shared.errors import NoRoom, TrainingDiverged, UsageError, in_one_line
+from recipes.shared.files import UNFINISHED, kind_of, require_file
 from recipes.shared.hparams import HParams
 from recipes.shared.logging_options import Level, LoggingOptions
 
+LONGEST_NAME, LONGEST_PATH = 255, 3500  # bytes; Linux takes paths of 4095, and the run's own names come after these
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
@@ -98,7 +100,7 @@ def main(verb: str, args: list[str]) -> int:
     name, source = resolve(names[0], side)
     hparams, options = flags.parse_hparams(source, Options, rest, f"recipes {verb} {names[0]}")
     folder = run_folder(options.logs, name, options.run) / side
-    if folder.exists():
+    if kind_of(folder) != "nothing":
         raise UsageError(f"{folder} exists; choose another --run, or delete it")
     about = describe(name, side, source, shlex.join(["recipes", verb, *args]))
     verbose = 1 if sys.stdout.isatty() else 2
@@ -125,8 +127,7 @@ def resolve(target: str, side: str) -> tuple[str, catalog.Source]:
     """Return the name and the source that a recipe's name, or the path of a file, stands for on `side`."""
     if target.endswith(".py"):
         path = Path(target)
-        if not path.is_file():
-            raise UsageError(f"no file {target}")
+        require_file(path)
         source = catalog.Source(path)
         source.require_train()
         return path.stem, source
@@ -137,17 +138,19 @@ def run_folder(logs: Path, name: str, run: str | None) -> Path:
     """Return `logs/<name>/<run>`; the default run is named after the time and this process, so it is new.
 
     Raises:
-        UsageError: `logs` cannot be written to, or `run` is no plain name.
+        UsageError: `logs` cannot be written to, or `run`, or `name` (of a user's file), leads elsewhere.
     """
+    require_plain(name, "the file's name, which a folder in the logs gets as well,")
+    if run is not None:
+        require_plain(run, "--run")
     require_writable(logs, "--logs")
-    if run is not None and (Path(run).name != run or run in ("", "..")):
-        raise UsageError(f"--run is {run!r}; it must be a plain name, without slashes")
     return logs / name / (run or time.strftime("%Y-%m-%d_%H-%M-%S") + f"_{os.getpid()}")
 
 
 def require_writable(folder: Path, flag: str) -> None:
     """Raise a UsageError about `flag` unless `folder` can be written to, or made."""
-    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    existing = next(each for each in (folder, *folder.absolute().parents) if kind_of(each) != "nothing")
+    _require_short(folder, flag)
     try:
         with tempfile.TemporaryDirectory(dir=existing, prefix=UNFINISHED):  # permissions do not tell: root has them all
             pass
@@ -155,6 +158,21 @@ def require_writable(folder: Path, flag: str) -> None:
         raise UsageError(
             f"cannot write to {folder}: {existing} is no folder that you can write to; choose another {flag}"
         ) from error
+
+
+def require_writable_file(path: Path, flag: str) -> None:
+    """Raise a UsageError unless a file can be written to `path`, the value of `flag`."""
+    if kind_of(path) == "folder":
+        raise UsageError(f"{flag} {path} is a folder; name a file")
+    _require_short(path, f"file than {flag}")
+    require_writable(path.parent, f"file than {flag} {path}")
+
+
+def _require_short(path: Path, flag: str) -> None:
+    # a name below a folder that is not there yet is not looked at by the system until then
+    names = [*map(os.fsencode, path.parts)]
+    if len(os.fsencode(path.absolute())) > LONGEST_PATH or max(map(len, names), default=0) > LONGEST_NAME:
+        raise UsageError(f"cannot write to {path}: it is too long, or a name in it; choose another {flag}")
 
 
 def describe(name: str, side: str, source: catalog.Source, command: str) -> dict[str, Any]:
@@ -178,6 +196,8 @@ def train(job: Job) -> dict[str, float]:
     from recipes.shared import runtime
 
     runtime.configure()
+    import tensorflow as tf
+
     from recipes.shared.run import Run
 
     module = catalog.load(Path(job.path))
@@ -197,6 +217,8 @@ def train(job: Job) -> dict[str, float]:
         if error.errno not in DISK_ERRORS:
             raise
         raise NoRoom(f"cannot write to {job.folder}: {error.strerror}; make room or choose another --logs") from error
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise UsageError("this machine has not enough memory; choose smaller layers, batches or data") from error
     finally:
         run.close()
     lost = [name for each in (run, *run.children) for name in each.results.lost]
@@ -249,5 +271,5 @@ if __name__ == "__main__":
     try:
         train(Job.of_json(sys.argv[1]))
     except (UsageError, TrainingDiverged) as error:
-        print(error, file=sys.stderr)
+        print(in_one_line(error), file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)

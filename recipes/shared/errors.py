@@ -1,4 +1,6 @@
-"""The two ways a run ends early that are not bugs."""
+"""The two ways a run ends early that are not bugs, and how they are told."""
+
+LONGEST_LINE = 2000  # characters; a message may quote a path or the names of all columns
 
 
 class UsageError(Exception):
@@ -11,3 +13,13 @@ class TrainingDiverged(Exception):
 
 class NoRoom(UsageError):
     """What a run gave could not be written where it belongs: a full disk, or one that cannot be written to."""
+
+
+def in_one_line(error: object) -> str:
+    """Return the text of `error` without what a terminal would not print as it is, its middle left out if it is long.
+
+    What is wrong stands at the beginning and what to do at the end; in between may be anything that a file holds.
+    """
+    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(error))
+    half = LONGEST_LINE // 2
+    return text if len(text) <= LONGEST_LINE else f"{text[:half]} ... {text[-half:]}"

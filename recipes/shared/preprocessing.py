@@ -109,7 +109,10 @@ def _standardise(values: np.ndarray) -> keras.layers.Normalization:
 def _normalization(mean: np.ndarray, variance: np.ndarray, constant: np.ndarray) -> keras.layers.Normalization:
     # A feature that is constant in training has no scale: leave it at x - mean instead of dividing by Keras' epsilon,
     # which would blow the first other value up ten million times. (Its variance may not be exactly 0.)
-    return keras.layers.Normalization(mean=mean, variance=np.where(constant, 1.0, variance))
+    variance = np.where(constant, 1.0, variance)
+    if (variance > np.finfo(np.float32).max).any():
+        raise UsageError("the features are too far apart for float32: their variance is infinite; scale them first")
+    return keras.layers.Normalization(mean=mean, variance=variance)
 
 
 def _fit_table(features: dict[str, np.ndarray], categories: dict[str, np.ndarray]) -> keras.Model:

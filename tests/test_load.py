@@ -1,0 +1,96 @@
+"""Under load: runs that start together, a TensorBoard that reads along, a clock that jumps. None changes a result."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from recipes.commands import boards
+
+RUNS = {"a": "loop", "b": "loop", "c": "fit", "d": "fit"}
+SIDES = {"loop": "custom_loop", "fit": "fit"}
+
+
+def start(logs, verb, run):
+    command = [sys.executable, "-m", "recipes", verb, "mlp_classifier", "--epochs", "3", "--logs", str(logs), "--run", run]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def state(folder):
+    with np.load(folder / "state.npz") as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def assert_same_weights(folder, other):
+    ours, theirs = state(folder), state(other)
+    assert ours
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[name], err_msg=f"{folder}: {name}")
+
+
+def test_four_runs_at_once_and_a_tensorboard_that_reads_while_they_write(tmp_path, start_board):
+    logs = tmp_path / "logs"
+    alone = start(logs, "loop", "alone")
+    output, errors = alone.communicate(timeout=120)
+    assert (alone.returncode, errors) == (0, "")
+    board = start_board(logs)
+    board.wait_for(lambda: "mlp_classifier/alone/custom_loop" in board.json("data/runs"))
+
+    processes = {run: start(logs, verb, run) for run, verb in RUNS.items()}
+    asked = 0
+    while any(process.poll() is None for process in processes.values()):
+        for run in board.json("data/runs"):
+            board.json("data/plugin/scalars/scalars", run=run, tag="epoch_loss") if run.endswith("/train") else None
+        asked += 1
+        time.sleep(0.2)
+    assert asked > 3
+    for run, process in processes.items():
+        output, errors = process.communicate(timeout=120)
+        assert (process.returncode, errors) == (0, ""), run
+        assert "test: loss" in output
+    for run, verb in RUNS.items():
+        assert_same_weights(logs / "mlp_classifier" / run / SIDES[verb], logs / "mlp_classifier/alone/custom_loop")
+        shown = f"mlp_classifier/{run}/{SIDES[verb]}/train"
+        board.wait_for(lambda shown=shown: shown in board.json("data/runs"))
+        points = board.wait_for(lambda shown=shown: _all_epochs(board, shown))
+        history = json.loads((logs / "mlp_classifier" / run / SIDES[verb] / "history.json").read_text())
+        assert points == np.float32(history["loss"]).tolist()
+    assert (logs / boards.CONFIGURATION).stat().st_size > 0
+    assert not list(logs.rglob(".writing-*"))
+
+
+def _all_epochs(board, run):
+    points = board.json("data/plugin/scalars/scalars", run=run, tag="epoch_loss")
+    return [value for _, _, value in points] if len(points) == 3 else None
+
+
+@pytest.mark.parametrize("side", ["fit", "custom_loop"])
+@pytest.mark.parametrize("jump", [-86400.0, 86400.0 * 365])
+def test_a_clock_that_jumps_changes_no_result(tmp_path, train_into, monkeypatch, side, jump):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    hparams = {"data": "iris", "epochs": 4, "batch_size": 8}
+    train_into(tmp_path / "steady", "mlp_classifier", side, **hparams)
+    asked = 0
+    clock, calendar = time.time, time.strftime
+
+    def jumping():
+        nonlocal asked
+        asked += 1
+        return clock() + jump * (asked > 10)  # in the middle of the training
+
+    monkeypatch.setattr(time, "time", jumping)
+    monkeypatch.setattr(time, "strftime", lambda form, *when: calendar(form, *(when or (time.localtime(jumping()),))))
+    run = train_into(tmp_path / "jumping", "mlp_classifier", side, **hparams)
+    assert asked > 20
+    monkeypatch.undo()
+    assert_same_weights(tmp_path / "jumping", tmp_path / "steady")
+    events = EventAccumulator(str(tmp_path / "jumping" / "train")).Reload()
+    assert [point.step for point in events.Scalars("epoch_loss")] == [12, 24, 36, 48]
+    report = json.loads((tmp_path / "jumping" / "report.json").read_text())
+    assert 0 < report["seconds_per_epoch"] < report["seconds_total"] < 600  # measured by a clock that does not jump
+    assert run.metrics == json.loads((tmp_path / "steady" / "report.json").read_text())["metrics"]
