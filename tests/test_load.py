@@ -1,14 +1,16 @@
 """Under load: runs that start together, a TensorBoard that reads along, a clock that jumps. None changes a result."""
 
 import json
+import shutil
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 
-from recipes.commands import boards
+from recipes.commands import boards, parity
 
 RUNS = {"a": "loop", "b": "loop", "c": "fit", "d": "fit"}
 SIDES = {"loop": "custom_loop", "fit": "fit"}
@@ -94,3 +96,26 @@ def test_a_clock_that_jumps_changes_no_result(tmp_path, train_into, monkeypatch,
     report = json.loads((tmp_path / "jumping" / "report.json").read_text())
     assert 0 < report["seconds_per_epoch"] < report["seconds_total"] < 600  # measured by a clock that does not jump
     assert run.metrics == json.loads((tmp_path / "steady" / "report.json").read_text())["metrics"]
+
+
+def test_folders_that_come_and_go_do_not_disturb_who_looks_for_runs(tmp_path):
+    """As another run's do, which writes each file into a folder of its own first."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").touch()
+    stopped = threading.Event()
+
+    def come_and_go(number):
+        while not stopped.is_set():
+            (tmp_path / f"{number}" / ".writing-x").mkdir(parents=True)
+            shutil.rmtree(tmp_path / f"{number}")
+
+    threads = [threading.Thread(target=come_and_go, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(2000):
+            assert parity.finished_files(tmp_path, "config.json") == [tmp_path / "run" / "config.json"]
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()

@@ -1,5 +1,6 @@
 """`recipes board`: TensorBoard on the logs of one recipe, or of all."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -38,7 +39,8 @@ def main(args: list[str]) -> int:
     for name in names:
         require_plain(name, "the recipe's name")  # a link on the board gets it
     folder = options.logs.joinpath(*names)
-    if not any(folder.rglob("events.out.tfevents.*")):
+    files = (name for _, _, names in os.walk(folder) for name in names)  # rglob fails where a run removes a folder
+    if not any(name.startswith("events.out.tfevents.") for name in files):
         for name in names:
             catalog.find(name)  # a mistyped name is told the nearest
         raise UsageError(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,8 +84,12 @@ def compare(fit: Path, custom_loop: Path, tolerance: float = 0.0) -> Parity:
 
 def finished_files(folder: Path, name: str) -> list[Path]:
     """Return every file called `name` below `folder`, leaving out what a killed process had not finished writing."""
-    paths = sorted(folder.rglob(name))
-    return [path for path in paths if not any(part.startswith(files.UNFINISHED) for part in path.parts)]
+    found = []
+    for parent, folders, names in os.walk(folder):  # rglob fails where another run removes a folder meanwhile
+        folders[:] = [each for each in folders if not each.startswith(files.UNFINISHED)]
+        if name in names:
+            found.append(Path(parent, name))
+    return sorted(found)
 
 
 def read_json(path: Path) -> Any:
