@@ -23,10 +23,15 @@ runtime.configure()
 
 # Everywhere the same inputs in `make test`, new ones in each `make fuzz`. The time that one takes says nothing here.
 hypothesis.settings.register_profile(
-    "short", max_examples=40, derandomize=True, database=None, deadline=None, suppress_health_check=hypothesis.HealthCheck
+    "short",
+    max_examples=100,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=hypothesis.HealthCheck,
 )
 hypothesis.settings.register_profile(
-    "long", hypothesis.settings.get_profile("short"), max_examples=3000, derandomize=False, print_blob=True
+    "long", hypothesis.settings.get_profile("short"), max_examples=7500, derandomize=False, print_blob=True
 )
 hypothesis.settings.load_profile("long" if os.environ.get("FUZZ") == "long" else "short")
 INPUTS_TRIED: Counter[str] = Counter()

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import strategies as st
 
 from recipes.__main__ import VERBS, main
-from recipes.commands import bench, board, catalog, compare, flags, side, tune
+from recipes.commands import bench, board, catalog, compare, side, tune
 from recipes.commands.benchmark import rounds, whole_runs
 from recipes.commands.tuning import search
 from recipes.shared.errors import UsageError
@@ -38,17 +38,87 @@ FLAGS = sorted(
 )
 NUMBERS = ["0", "1", "-1", "3", "1e400", "-1e400", "nan", "inf", "1e-400", "0.5", "1_0", "0x10", "9" * 5000, "٣"]
 NUMBERS += [str(2**power + more) for power in (31, 32, 53, 63, 64, 200) for more in (-1, 0, 1)]
-NAMES = ["", ".", "..", "...", "../x", "../../x", "/", "/abs", "a/b", "a/", "./a", "~", "-", "--", " ", "a b", ".hidden"]
-NAMES += [".writing-x", "x" * 255, "x" * 256, "x" * 5000, "é" * 150, "\0", "a\0b", "\udcff", "a\nb", "\x1b[31m", "\u2028"]
+NAMES = [
+    "",
+    ".",
+    "..",
+    "...",
+    "../x",
+    "../../x",
+    "/",
+    "/abs",
+    "a/b",
+    "a/",
+    "./a",
+    "~",
+    "-",
+    "--",
+    " ",
+    "a b",
+    ".hidden",
+]
+NAMES += [
+    ".writing-x",
+    "x" * 255,
+    "x" * 256,
+    "x" * 5000,
+    "é" * 150,
+    "\0",
+    "a\0b",
+    "\udcff",
+    "a\nb",
+    "\x1b[31m",
+    "\u2028",
+]
 NAMES += ["\U0001f600", "con", "[bold]", "[/]", "{}", "%s", "$HOME", "$(touch pwned)", "`touch pwned`", "*", "?"]
 PATHS = ["file", "file/below", "/proc/x", "/proc/self/x", "/dev/null", "/dev/null/x", "/dev/full", "/sys/x", "x" * 300]
 PATHS += ["folder", "pipe.npz", "pipe.csv", "pipe.py", "pipe.json", "zero.npz", "zero.csv", "zero.json", "nothing.csv"]
-PATHS += ["loop", "loop/x", "dangling", "folder.py", "...py", "..py", ".py", "own.py", "broken.py", "/".join(["d"] * 2500)]
-WORDS = ["digits", "iris", "diabetes", "everything", "scalars", "fit", "custom_loop", "random", "grid", "hyperband", "mlp"]
-SEARCHES = ["learning_rate=1..2", "learning_rate=2..1", "batch_size=1,2", "batch_size=1..4", "hidden_units=a", "=", "x=1"]
+PATHS += [
+    "loop",
+    "loop/x",
+    "dangling",
+    "folder.py",
+    "...py",
+    "..py",
+    ".py",
+    "own.py",
+    "broken.py",
+    "/".join(["d"] * 2500),
+]
+WORDS = [
+    "digits",
+    "iris",
+    "diabetes",
+    "everything",
+    "scalars",
+    "fit",
+    "custom_loop",
+    "random",
+    "grid",
+    "hyperband",
+    "mlp",
+]
+SEARCHES = [
+    "learning_rate=1..2",
+    "learning_rate=2..1",
+    "batch_size=1,2",
+    "batch_size=1..4",
+    "hidden_units=a",
+    "=",
+    "x=1",
+]
 SEARCHES += ["learning_rate=nan..1", "learning_rate=0..1", "seed=1,2", "jit_compile=1,2", "epochs=1..2", "schedule=a,b"]
-SEARCHES += ["learning_rate=,", "learning_rate=1,1", "learning_rate=", f"hidden_units=1,{'9' * 5000}", "C=-1,1", "a=b=c"]
-TEXT = st.text(st.characters(), max_size=20)  # single surrogates as well, as Python makes them of bytes that are no UTF-8
+SEARCHES += [
+    "learning_rate=,",
+    "learning_rate=1,1",
+    "learning_rate=",
+    f"hidden_units=1,{'9' * 5000}",
+    "C=-1,1",
+    "a=b=c",
+]
+TEXT = st.text(
+    st.characters(), max_size=20
+)  # single surrogates as well, as Python makes them of bytes that are no UTF-8
 VALUES = st.one_of(*map(st.sampled_from, (NUMBERS, NAMES, PATHS, WORDS, SEARCHES)), TEXT)
 FLAG = st.sampled_from(FLAGS) | TEXT.map("--{}".format)
 ARGUMENT = st.one_of(FLAG, st.tuples(FLAG, VALUES).map("=".join), VALUES)
@@ -67,9 +137,7 @@ class Watch:
     def hear(self, event, args):
         if not self.on:
             return
-        if event == "open" and isinstance(args[2], int) and args[2] & WRITES and not isinstance(args[0], int):
-            self.note(args[0])
-        elif event in ("os.mkdir", "os.remove", "os.rmdir", "os.truncate"):
+        if (event == "open" and isinstance(args[2], int) and args[2] & WRITES and not isinstance(args[0], int)) or event in ("os.mkdir", "os.remove", "os.rmdir", "os.truncate"):
             self.note(args[0])
         elif event in ("os.rename", "os.symlink", "os.link"):
             self.note(args[1])
@@ -190,7 +258,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=5,
 )
-HPARAMS = st.dictionaries(st.sampled_from(["learning_rate", "epochs", "data", "target", "jit_compile", "seed", "x"]), JSON)
+HPARAMS = st.dictionaries(
+    st.sampled_from(["learning_rate", "epochs", "data", "target", "jit_compile", "seed", "x"]), JSON
+)
 
 
 @hypothesis.given(
@@ -228,9 +298,7 @@ def test_hyper_parameters_are_taken_or_refused_in_one_line(tried, name, data):
 
 
 @pytest.mark.parametrize("path", ["pipe", "zero"])
-@pytest.mark.parametrize(
-    ("suffix", "flag"), [("csv", "--data"), ("npz", "--data"), ("json", "--hparams")]
-)
+@pytest.mark.parametrize(("suffix", "flag"), [("csv", "--data"), ("npz", "--data"), ("json", "--hparams")])
 def test_what_has_no_end_is_not_read(surroundings, ends_well, path, suffix, flag):
     assert ends_well("fit", "softmax_classifier", flag, f"{path}.{suffix}") == 2
 
@@ -242,7 +310,9 @@ def test_a_socket_is_no_data(surroundings, ends_well):
 
 
 @pytest.mark.parametrize("verb", ["fit", "loop", "compare", "tune"])
-@pytest.mark.parametrize("run", ["../x", "/abs", ".", "..", ".hidden", ".writing-x", "a/b", "\0", "x" * 300, "", "a\nb"])
+@pytest.mark.parametrize(
+    "run", ["../x", "/abs", ".", "..", ".hidden", ".writing-x", "a/b", "\0", "x" * 300, "", "a\nb"]
+)
 def test_a_run_cannot_leave_the_logs_folder(nothing_trains, ends_well, cwd, verb, run):
     assert ends_well(verb, "mlp_classifier", "--run", run) == 2
     assert not (cwd / "logs").exists()
@@ -263,7 +333,8 @@ def test_a_link_on_a_board_cannot_lie_elsewhere(nothing_trains, ends_well, cwd, 
 
 
 @pytest.mark.parametrize(
-    "logs", ["file", "file/below", "/proc/x", "/proc/self/x", "/dev/null", "/dev/null/x", "/sys/x", "x" * 300, "d/" * 2500]
+    "logs",
+    ["file", "file/below", "/proc/x", "/proc/self/x", "/dev/null", "/dev/null/x", "/sys/x", "x" * 300, "d/" * 2500],
 )
 def test_logs_that_cannot_be(nothing_trains, ends_well, logs):
     for verb in ("fit", "compare", "tune"):

@@ -17,7 +17,19 @@ SIDES = {"loop": "custom_loop", "fit": "fit"}
 
 
 def start(logs, verb, run):
-    command = [sys.executable, "-m", "recipes", verb, "mlp_classifier", "--epochs", "3", "--logs", str(logs), "--run", run]
+    command = [
+        sys.executable,
+        "-m",
+        "recipes",
+        verb,
+        "mlp_classifier",
+        "--epochs",
+        "3",
+        "--logs",
+        str(logs),
+        "--run",
+        run,
+    ]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

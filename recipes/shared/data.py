@@ -271,11 +271,6 @@ def _check_classes(targets: np.ndarray, name: str) -> np.ndarray:
     classes = np.unique(targets)
     if len(classes) > MOST_CLASSES:
         raise UsageError(f"{name}: the target has {len(classes)} distinct values; this recipe predicts classes")
-    if targets.dtype.kind == "U":
-        try:
-            "".join(classes.tolist()).encode()
-        except ValueError:  # NumPy keeps any four bytes as a letter
-            raise UsageError(f"{name}: the target has letters that are no Unicode; write other names") from None
     if len(classes) < 2:
         raise UsageError(f"{name}: every example has the target {classes[0]}; there is nothing to tell apart")
     return classes

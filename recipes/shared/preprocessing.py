@@ -134,4 +134,7 @@ def _fit_table(features: dict[str, np.ndarray], categories: dict[str, np.ndarray
             values = np.where(np.isnan(column), median, column)[:, None]
             encoded.append(_standardise(values)(imputed))
     outputs = encoded[0] if len(encoded) == 1 else keras.ops.concatenate(encoded, axis=-1)
+    if all(column.dtype.kind == "U" for column in features.values()):
+        # one-hot is int64, whatever Keras says, where no number makes float32 of it; no column may have this name
+        outputs = keras.layers.Rescaling(1.0, name="normalization")(outputs)
     return keras.Model(inputs, outputs, name="preprocessing")

@@ -12,7 +12,6 @@ from typing import Any
 
 from recipes.shared.errors import UsageError
 
-
 CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 

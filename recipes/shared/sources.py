@@ -1,5 +1,7 @@
 """Raw data by name or from the user's file, before any split or scaling."""
 
+import csv
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -108,6 +110,9 @@ def _read_npz(path: Path) -> Raw:
             check_arrays(path, arrays, f"x_{part}", f"y_{part}")
     if "x_test" in arrays and arrays["x_test"].shape[1:] != arrays["x_train"].shape[1:]:
         raise UsageError(f"{path}: examples in x_train and x_test differ in shape")
+    kinds = {arrays[name].dtype.kind for name in ("y_train", "y_test") if name in arrays}
+    if len(kinds) > 1 and kinds & set("US"):  # letters, and bytes
+        raise UsageError(f"{path}: y_train and y_test differ in type")
     test_targets = np.ravel(arrays["y_test"]) if "y_test" in arrays else None
     return Raw(arrays["x_train"], np.ravel(arrays["y_train"]), arrays.get("x_test"), test_targets)
 
@@ -125,6 +130,10 @@ def check_arrays(path: Path, arrays: Mapping[str, np.ndarray], x_name: str = "x"
         raise UsageError(
             f"{path}: {y_name} has shape {y.shape}; it needs one value an example (class indices, not one-hot)"
         )
+    if y.dtype.kind == "U":  # NumPy keeps any four bytes as a letter, and Python fails to show it
+        letters = np.ascontiguousarray(y.ravel()).view(np.uint32)
+        if ((letters > sys.maxunicode) | ((letters >= 0xD800) & (letters <= 0xDFFF))).any():
+            raise UsageError(f"{path}: {y_name} has letters that are no Unicode; write other names")
     if len(x) != len(y):
         raise UsageError(f"{path}: {x_name} has {len(x)} examples, {y_name} {len(y)}")
     if x.size == 0:
@@ -145,14 +154,15 @@ def _read_table(path: Path, target: str | None, header: bool) -> Raw:
 
     require_file(path)
     runtime.require_memory(f"{path}", path.stat().st_size, "take a part of it, or make it a folder of .npz files")
-    # not in pieces, each of which would guess the types of its columns for itself
-    options: dict[str, Any] = {"sep": "\t" if path.suffix.lower() == ".tsv" else ",", "low_memory": False}
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    _check_first_line(path, separator, header)
     try:
-        first_line = pd.read_csv(path, header=None, nrows=1, dtype=str, na_filter=False, **options).iloc[0].tolist()
-        _check_first_line(path, first_line, header)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # fields that the header has no name for
-            table = pd.read_csv(path, header=0 if header else None, index_col=False, **options)
+            # in one piece: of several, each would guess the types of its columns for itself
+            table = pd.read_csv(
+                path, sep=separator, header=0 if header else None, index_col=False, low_memory=False
+            )
     except pd.errors.ParserWarning:
         raise UsageError(f"cannot read {path}: its rows have more fields than its first line has names") from None
     except UnicodeDecodeError as error:
@@ -171,16 +181,23 @@ def _read_table(path: Path, target: str | None, header: bool) -> Raw:
     if table[target].isna().any():
         row = int(np.flatnonzero(table[target].isna())[0])
         raise UsageError(f"{path}: the target column {target!r} is empty in data row {row + 1}; fill or drop such rows")
-    unusable = [name for name in table.columns if "/" in name]
+    unusable = [name for name in table.columns if "/" in name or "\0" in name]
     if unusable:
-        raise UsageError(f"{path}: Keras cannot name an input {unusable[0]!r}; rename the column without the slash")
+        raise UsageError(
+            f"{path}: Keras cannot name an input {unusable[0]!r}; rename the column without the slash or the NUL"
+        )
     features = {str(name): _column(path, str(name), table[name]) for name in table.columns if name != target}
     targets = table[target]
     return Raw(features, _as_text(path, target, targets) if _is_text(targets) else targets.to_numpy())
 
 
-def _check_first_line(path: Path, fields: list[str], header: bool) -> None:
-    """Raise a UsageError if so many columns, or two of the same name, cannot be used."""
+def _check_first_line(path: Path, separator: str, header: bool) -> None:
+    """Raise a UsageError if there are more columns than can be used, or two of the same name. pandas is slow to see it."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            fields = next((row for row in csv.reader(file, delimiter=separator) if row), [])
+    except (OSError, csv.Error) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
     if len(fields) > MOST_COLUMNS:
         raise UsageError(
             f"{path} has {len(fields)} columns, more than {MOST_COLUMNS}; an .npz takes any number of features"

@@ -13,7 +13,8 @@ def test_a_plain_name_is_taken(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", ".a", ".writing-a", "/", "/a", "a/", "a/b", "../a", "\0", "a\n", "\x1b", "\udcff", "x" * 201]
+    "name",
+    ["", ".", "..", ".a", ".writing-a", "/", "/a", "a/", "a/b", "../a", "\0", "a\n", "\x1b", "\udcff", "x" * 201],
 )
 def test_a_name_that_leads_elsewhere_or_is_none_is_refused(name):
     with pytest.raises(UsageError, match="--run is .* must be a plain name"):

@@ -120,5 +120,7 @@ def test_the_memory_is_the_machines_or_what_its_container_is_allowed(tmp_path, m
 def test_more_than_half_of_the_memory_is_refused(monkeypatch):
     monkeypatch.setattr(runtime, "machine_memory", lambda: 2**31)
     runtime.require_memory("it", 2**30, "make it smaller")
-    with pytest.raises(UsageError, match=r"it takes 1\.5 GiB in memory, more than half of this machine's 2\.0; make it s"):
+    with pytest.raises(
+        UsageError, match=r"it takes 1\.5 GiB in memory, more than half of this machine's 2\.0; make it s"
+    ):
         runtime.require_memory("it", 3 * 2**29, "make it smaller")
