@@ -31,7 +31,7 @@ hypothesis.settings.register_profile(
     suppress_health_check=hypothesis.HealthCheck,
 )
 hypothesis.settings.register_profile(
-    "long", hypothesis.settings.get_profile("short"), max_examples=7500, derandomize=False, print_blob=True
+    "long", hypothesis.settings.get_profile("short"), max_examples=2500, derandomize=False, print_blob=True
 )
 hypothesis.settings.load_profile("long" if os.environ.get("FUZZ") == "long" else "short")
 INPUTS_TRIED: Counter[str] = Counter()
