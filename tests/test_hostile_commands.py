@@ -137,7 +137,9 @@ class Watch:
     def hear(self, event, args):
         if not self.on:
             return
-        if (event == "open" and isinstance(args[2], int) and args[2] & WRITES and not isinstance(args[0], int)) or event in ("os.mkdir", "os.remove", "os.rmdir", "os.truncate"):
+        if (
+            event == "open" and isinstance(args[2], int) and args[2] & WRITES and not isinstance(args[0], int)
+        ) or event in ("os.mkdir", "os.remove", "os.rmdir", "os.truncate"):
             self.note(args[0])
         elif event in ("os.rename", "os.symlink", "os.link"):
             self.note(args[1])
@@ -177,7 +179,7 @@ def ends_well(cwd, watch, tmp_path, monkeypatch, capfd, tried):
             signal.alarm(0)
         captured = capfd.readouterr()
         if hypothesis.currently_in_test_context():
-            hypothesis.event(f"exit {code}: {' '.join(captured.err.split()[:0 if code == 0 else 60])[-50:]}")
+            hypothesis.event(f"exit {code}: {' '.join(captured.err.split()[: 0 if code == 0 else 60])[-50:]}")
         strays = [
             path
             for path in watch.written
@@ -245,8 +247,22 @@ def test_verbs_with_what_follows_them(nothing_trains, ends_well, verb, target, a
 
 
 SOUND = {"int": ["1", "2", "20", "100"], "float": ["0.5", "0.01", "1"], "str": ["digits", "iris", "mnist"]}
-SOUND_FLAGS = ["--run=mine", "--logs=logs", "--log=scalars", "--log=nothing", "--json=logs/x.json", "--hparams=sound.json"]
-SOUND_FLAGS += ["--tuner=grid", "--trials=3", "--search=batch_size=16,32", "--side=custom_loop", "--workers=2", "--retrain"]
+SOUND_FLAGS = [
+    "--run=mine",
+    "--logs=logs",
+    "--log=scalars",
+    "--log=nothing",
+    "--json=logs/x.json",
+    "--hparams=sound.json",
+]
+SOUND_FLAGS += [
+    "--tuner=grid",
+    "--trials=3",
+    "--search=batch_size=16,32",
+    "--side=custom_loop",
+    "--workers=2",
+    "--retrain",
+]
 SOUND_FLAGS += ["--profile", "--log-every=7", "--no-jit-compile", "--stream", "--budget=updates", "--time-limit=3"]
 
 

@@ -300,7 +300,9 @@ def test_archives_as_data_sets(folder, load, found, task):
 
 SIZES = st.integers(-3, 40) | st.sampled_from([2**power for power in (20, 31, 32, 62, 63, 64, 100)]) | st.booleans()
 CLAIMS = {
-    "descr": st.sampled_from(["|u1", "|O", "<U4", "|S0", "|V0", "<f9", ">f2", "<M8[s]", "O", "<U2000000000", "<f4", ">i8"])
+    "descr": st.sampled_from(
+        ["|u1", "|O", "<U4", "|S0", "|V0", "<f9", ">f2", "<M8[s]", "O", "<U2000000000", "<f4", ">i8"]
+    )
     | st.sampled_from([[("a", "<f8")], [("a", "O")], "(3,4)f8", "f8,f8", None, 3, [], "a" * 5000, {"names": []}])
     | st.text(max_size=5),
     "fortran_order": st.sampled_from([True, 0, None, "no"]),
@@ -317,7 +319,9 @@ def members(draw, array):
         claims[name] = draw(CLAIMS[name])
     text = repr(claims)
     if draw(st.integers(0, 4)) == 0:
-        text = draw(st.text(max_size=100) | st.sampled_from(["(" * 9000, "-" * 9000 + "1", "{}" * 4000, text + " " * 11_000]))
+        text = draw(
+            st.text(max_size=100) | st.sampled_from(["(" * 9000, "-" * 9000 + "1", "{}" * 4000, text + " " * 11_000])
+        )
     header = text.encode("utf-8", errors="replace")
     version = draw(st.sampled_from([(1, 0), (1, 0), (1, 0), (1, 0), (2, 0), (2, 0), (3, 0), (255, 255)]))
     length = max(0, len(header) + draw(st.sampled_from([0] * 10 + [-1, 1, 10_000, 2**31])))
@@ -325,7 +329,9 @@ def members(draw, array):
     packed = min(length, 256**width - 1).to_bytes(width, "little")
     magic = draw(st.sampled_from([b"\x93NUMPY"] * 8 + [b"PK\x03\x04", b""]))
     content = array.tobytes()
-    return magic + bytes(version) + packed + header + content[: len(content) + draw(st.sampled_from([0] * 5 + [-1, -50]))]
+    return (
+        magic + bytes(version) + packed + header + content[: len(content) + draw(st.sampled_from([0] * 5 + [-1, -50]))]
+    )
 
 
 X, Y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2

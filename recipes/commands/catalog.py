@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from recipes.shared.errors import UsageError
-from recipes.shared.files import require_file
+from recipes.shared.files import kind_of
 
 SIDES = {"fit": "recipes", "custom_loop": "custom_loops"}  # a side and the package it lives in
 LAYOUT = {  # tokens that are no code
@@ -51,7 +51,8 @@ class Source:
     @cached_property
     def text(self) -> str:
         """What is in the file."""
-        require_file(self.path)
+        if kind_of(self.path) == "other":  # a pipe may have no end
+            raise UsageError(f"cannot read {self.path}: it is a pipe or a device")
         try:
             return self.path.read_text(encoding="utf-8")
         except OSError as error:

@@ -15,7 +15,7 @@ import tyro._errors as tyro_errors
 from recipes.commands.catalog import Source
 from recipes.commands.names import require_text
 from recipes.shared.errors import UsageError
-from recipes.shared.files import require_file
+from recipes.shared.files import kind_of
 
 Options = TypeVar("Options")
 TYPES = {"int": int, "float": float, "str": str, "bool": bool, "Literal": Literal, "tuple": tuple}
@@ -104,8 +104,9 @@ def _from_file(source: Source, args: list[str]) -> list[str]:
     path = _given(args, "--hparams")
     if not path:
         return []
-    require_file(Path(path))
     try:
+        if kind_of(Path(path)) != "file":  # a pipe may have no end
+            raise ValueError
         with Path(path).open("rb") as file:
             content = json.loads(file.read(LARGEST_FILE))
         values = content["hparams"].items()

@@ -160,9 +160,7 @@ def _read_table(path: Path, target: str | None, header: bool) -> Raw:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # fields that the header has no name for
             # in one piece: of several, each would guess the types of its columns for itself
-            table = pd.read_csv(
-                path, sep=separator, header=0 if header else None, index_col=False, low_memory=False
-            )
+            table = pd.read_csv(path, sep=separator, header=0 if header else None, index_col=False, low_memory=False)
     except pd.errors.ParserWarning:
         raise UsageError(f"cannot read {path}: its rows have more fields than its first line has names") from None
     except UnicodeDecodeError as error:
