@@ -24,7 +24,7 @@ runtime.configure()
 # Everywhere the same inputs in `make test`, new ones in each `make fuzz`. The time that one takes says nothing here.
 hypothesis.settings.register_profile(
     "short",
-    max_examples=100,
+    max_examples=60,
     derandomize=True,
     database=None,
     deadline=None,

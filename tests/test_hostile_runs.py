@@ -1,4 +1,4 @@
-"""Folders of finished runs that somebody has mended, or a disk has damaged: `compare` answers, or says what is wrong."""
+"""Folders of finished runs that somebody mended or a disk has damaged: `compare` answers, or says what is wrong."""
 
 import io
 import json

@@ -190,7 +190,7 @@ def _read_table(path: Path, target: str | None, header: bool) -> Raw:
 
 
 def _check_first_line(path: Path, separator: str, header: bool) -> None:
-    """Raise a UsageError if there are more columns than can be used, or two of the same name. pandas is slow to see it."""
+    """Raise a UsageError for too many columns, which pandas takes long to read, or two of the same name."""
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             fields = next((row for row in csv.reader(file, delimiter=separator) if row), [])

@@ -71,7 +71,7 @@ def test_only_what_is_asked_for_is_read(tmp_path):
     assert list(archives.read(tmp_path / "data.npz", ["a"], ["b", "c"])) == ["a", "b"]
     with pytest.raises(UsageError, match="holds a, b, other; it needs a and x"):
         archives.read(tmp_path / "data.npz", ["a", "x"])
-    with pytest.raises(UsageError, match="no archive of plain arrays.*never unpickled"):
+    with pytest.raises(UsageError, match=r"no archive of plain arrays.*never unpickled"):
         archives.read(tmp_path / "data.npz", optional=None)
 
 
