@@ -31,6 +31,10 @@ format: .venv/.installed-dev
 parity: .venv/.installed-test
 	PARITY=full $(BIN)/python -m pytest tests/test_pairs.py
 
+# Hostile command lines and files, 40 times as many as in `make test` and new ones in every call; 15 minutes.
+fuzz: .venv/.installed-test
+	FUZZ=long $(BIN)/python -m pytest tests/test_hostile_commands.py tests/test_hostile_data.py tests/test_hostile_runs.py
+
 # Steps per second of both sides on MNIST: make speed DATA=path/to/mnist.npz
 speed: .venv/.installed
 	$(BIN)/python -m tests.speed $(or $(DATA),mnist)

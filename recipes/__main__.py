@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from recipes.shared.errors import TrainingDiverged, UsageError, WorkerLost
+from recipes.commands.names import require_text
+from recipes.shared.errors import TrainingDiverged, UsageError, WorkerLost, in_one_line
 
 USAGE = """usage: recipes VERB ...
 
@@ -34,12 +35,14 @@ def main(args: list[str] | None = None) -> int:
         print(USAGE)
         return 0
     try:
+        for arg in args:
+            require_text(arg)
         return _run(args[0], args[1:])
     except UsageError as error:
-        print(f"recipes: {error}", file=sys.stderr)
+        print(f"recipes: {in_one_line(error)}", file=sys.stderr)
         return 2
     except (TrainingDiverged, WorkerLost) as error:
-        print(f"recipes: {error}", file=sys.stderr)
+        print(f"recipes: {in_one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nrecipes: interrupted", file=sys.stderr)

@@ -11,19 +11,52 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from recipes.shared import runtime
 
 runtime.configure()
 
+# Everywhere the same inputs in `make test`, new ones in each `make fuzz`. The time that one takes says nothing here.
+hypothesis.settings.register_profile(
+    "short",
+    max_examples=60,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=hypothesis.HealthCheck,
+)
+hypothesis.settings.register_profile(
+    "long", hypothesis.settings.get_profile("short"), max_examples=2500, derandomize=False, print_blob=True
+)
+hypothesis.settings.load_profile("long" if os.environ.get("FUZZ") == "long" else "short")
+INPUTS_TRIED: Counter[str] = Counter()
+
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_addoption(parser):
     parser.addoption("--screenshots", type=Path, help="the folder that gets the pictures of the README")
+
+
+def pytest_terminal_summary(terminalreporter):
+    if INPUTS_TRIED:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in INPUTS_TRIED.items())
+        terminalreporter.write_line(f"hostile inputs tried: {INPUTS_TRIED.total()} ({kinds})")
+
+
+@pytest.fixture
+def tried(request):
+    """A function that counts an input, under the name of the test; the sum is printed in the end."""
+
+    def tried():
+        INPUTS_TRIED[request.node.originalname.removeprefix("test_").replace("_", " ")] += 1
+
+    return tried
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import shutil
 
 import keras
 
-from recipes.supervised import mlp_classifier
+from {package}.supervised import mlp_classifier
 from recipes.supervised.mlp_classifier import HParams
 
 
@@ -85,21 +85,27 @@ def test_where_there_is_no_room_for_the_model_the_scores_are_said_all_the_same(t
     assert list((tmp_path / "mlp_classifier").rglob("state.npz"))  # what there was room for
 
 
+@pytest.mark.parametrize("side", ["fit", "custom_loop"])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_logs_that_are_deleted_meanwhile_do_not_take_the_results_with_them(tmp_path, seed):
+def test_logs_that_are_deleted_meanwhile_do_not_take_the_results_with_them(tmp_path, train_into, side, seed):
+    verb, package = {"fit": ("fit", "recipes"), "custom_loop": ("loop", "custom_loops")}[side]
     script = tmp_path / "deletes_the_logs.py"
-    script.write_text(DELETES_THE_LOGS)
+    script.write_text(DELETES_THE_LOGS.replace("{package}", package))
     options = ["--epochs", "4", "--seed", str(seed), "--logs", str(tmp_path / "logs"), "--run", "run"]
-    code, output, errors = finish(start([*FIT[:-1], str(script), *options]))
+    code, output, errors = finish(start([sys.executable, "-m", "recipes", verb, str(script), *options]))
     assert code == 0, errors
     assert "test: loss" in output
-    rescued = tmp_path / "logs" / "deletes_the_logs" / "run" / "fit"
+    rescued = tmp_path / "logs" / "deletes_the_logs" / "run" / side
     if seed == 1:  # a file is in the way
         (line,) = [line for line in errors if "what follows goes to" in line]
         rescued = Path(re.search(r"what follows goes to (\S+)", line)[1])
     try:
         assert {"state.npz", "model.keras", "report.json", "history.json"} <= {path.name for path in rescued.iterdir()}
         assert json.loads((rescued / "report.json").read_text())["updates"] == 4 * 36
+        sound = train_into(tmp_path / "sound", "mlp_classifier", side, epochs=4, seed=seed)
+        with np.load(rescued / "state.npz") as state, np.load(sound.folder / "state.npz") as other:
+            assert state.files == other.files
+            assert all((state[name] == other[name]).all() for name in state.files)
     finally:
         shutil.rmtree(rescued)
 

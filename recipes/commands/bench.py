@@ -83,9 +83,7 @@ def _check(options: Options, threads: int, cores: int, batch_sizes: Iterable[int
     if options.examples is not None and options.examples < max(batch_sizes, default=0):
         raise UsageError(f"--examples is {options.examples}; it must be at least a batch, {max(batch_sizes)}")
     if options.json is not None:
-        if options.json.is_dir():
-            raise UsageError(f"--json {options.json} is a folder; name a file")
-        side.require_writable(options.json.parent, f"file than --json {options.json}")
+        side.require_writable_file(options.json, "--json")
 
 
 def _write(path: Path, results: list[Any], options: Options, threads: int) -> None:

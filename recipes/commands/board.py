@@ -1,5 +1,6 @@
 """`recipes board`: TensorBoard on the logs of one recipe, or of all."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from recipes.commands import boards, catalog, flags, side
+from recipes.commands.names import require_plain
 from recipes.shared.errors import UsageError
 
 PATIENCE = 10  # seconds that TensorBoard gets to close
@@ -34,8 +36,11 @@ def main(args: list[str]) -> int:
     options = flags.parse_options(Options, rest, "recipes board [NAME]", description)
     if len(names) > 1:
         raise UsageError("recipes board takes one recipe, or none for all of them")
+    for name in names:
+        require_plain(name, "the recipe's name")  # a link on the board gets it
     folder = options.logs.joinpath(*names)
-    if not any(folder.rglob("events.out.tfevents.*")):
+    files = (name for _, _, names in os.walk(folder) for name in names)  # rglob fails where a run removes a folder
+    if not any(name.startswith("events.out.tfevents.") for name in files):
         for name in names:
             catalog.find(name)  # a mistyped name is told the nearest
         raise UsageError(

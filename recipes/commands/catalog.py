@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from recipes.shared.errors import UsageError
+from recipes.shared.files import kind_of
 
 SIDES = {"fit": "recipes", "custom_loop": "custom_loops"}  # a side and the package it lives in
 LAYOUT = {  # tokens that are no code
@@ -50,6 +51,8 @@ class Source:
     @cached_property
     def text(self) -> str:
         """What is in the file."""
+        if kind_of(self.path) == "other":  # a pipe may have no end
+            raise UsageError(f"cannot read {self.path}: it is a pipe or a device")
         try:
             return self.path.read_text(encoding="utf-8")
         except OSError as error:
@@ -62,8 +65,8 @@ class Source:
         """The file's syntax tree."""
         try:
             return ast.parse(self.text, str(self.path))
-        except (SyntaxError, ValueError) as error:
-            raise UsageError(f"{self.path} is not a Python file: {error}") from error
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two: brackets in brackets
+            raise UsageError(f"{self.path} is not a Python file: {error or 'it is nested too deeply'}") from error
 
     @property
     def docstring(self) -> str:
@@ -90,7 +93,10 @@ class Source:
         """How far this side may be from its twin: its constant `TOLERANCE`, or 0 for identical bits."""
         for node in self.tree.body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TOLERANCE":
-                return float(self._literal(node.value, "TOLERANCE"))
+                tolerance = self._literal(node.value, "TOLERANCE")
+                if not isinstance(tolerance, int | float):
+                    raise UsageError(f"{self.path}: TOLERANCE is {tolerance!r}; it must be a number")
+                return float(tolerance)
         return 0.0
 
     @property
@@ -156,6 +162,8 @@ class Source:
                             continue
                         default = self._literal(item.value, f"HParams.{name}")
                         if constant:
+                            if not isinstance(default, dict):
+                                raise UsageError(f"{self.path}: HParams.unused must be a dict: {{field: reason}}")
                             unused |= default
                             continue
                         comment = lines[(item.end_lineno or item.lineno) - 1][item.end_col_offset or 0 :].strip(" #")
@@ -186,7 +194,7 @@ class Source:
     def _literal(self, node: ast.expr, what: str) -> Any:
         try:
             return ast.literal_eval(node)
-        except ValueError:
+        except (ValueError, TypeError):
             raise UsageError(
                 f"{self.path}:{node.lineno}: {what} must be a literal: the command reads it without importing"
             ) from None

@@ -12,7 +12,7 @@ import tyro
 
 from recipes.commands import boards, catalog, flags, parity, report, resuming, side
 from recipes.shared.errors import UsageError
-from recipes.shared.files import write_json
+from recipes.shared.files import kind_of, write_json
 
 USAGE = """usage: recipes compare NAME... [flags]      both sides of one or more recipes
        recipes compare --all [flags]        of every recipe
@@ -67,7 +67,7 @@ def main(args: list[str]) -> int:
         raise UsageError("say what to compare, before any flag: NAME, --all, FIT.py LOOP.py, or two run folders")
     if names and every:
         raise UsageError("give names or --all, not both")
-    if any(Path(name).is_dir() and name not in catalog.pairs() for name in names):
+    if any(kind_of(Path(name)) == "folder" and name not in catalog.pairs() for name in names):
         return _compare_finished([Path(name) for name in names], rest)
 
     subjects = _subjects(names)
@@ -106,9 +106,7 @@ def main(args: list[str]) -> int:
 
     path = parsed[0][1].json
     if path is not None:
-        if path.is_dir():
-            raise UsageError(f"--json {path} is a folder; name a file")
-        side.require_writable(path.parent, f"file than --json {path}")
+        side.require_writable_file(path, "--json")
 
     results: list[report.Result] = []
     try:
@@ -208,10 +206,11 @@ def _compare_finished(folders: list[Path], rest: list[str]) -> int:
     if len(folders) != 2:
         raise UsageError("compare takes two run folders, or one that holds fit and custom_loop")
     for folder in folders:
-        if not folder.is_dir():
+        if kind_of(folder) != "folder":
             raise UsageError(f"no folder {folder}")
-    configs = [parity.read_json(path) for folder in folders for path in parity.finished_files(folder, "config.json")]
-    tolerance = max((config.get("tolerance", 0.0) for config in configs), default=0.0)
+    configs = [parity.read_object(path) for folder in folders for path in parity.finished_files(folder, "config.json")]
+    stated = [config.get("tolerance") for config in configs]
+    tolerance = max((each for each in stated if isinstance(each, int | float)), default=0.0)
     result = parity.compare(folders[0], folders[1], tolerance)
     report.show_finished(folders, result)
     sys.stdout.flush()

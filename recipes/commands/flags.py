@@ -13,10 +13,13 @@ import tyro
 import tyro._errors as tyro_errors
 
 from recipes.commands.catalog import Source
+from recipes.commands.names import require_text
 from recipes.shared.errors import UsageError
+from recipes.shared.files import kind_of
 
 Options = TypeVar("Options")
 TYPES = {"int": int, "float": float, "str": str, "bool": bool, "Literal": Literal, "tuple": tuple}
+LARGEST_FILE = 2**20  # bytes of a file for --hparams; what is longer is another kind of file
 KINDS = {"INT": "a whole number", "FLOAT": "a number"}
 
 
@@ -38,6 +41,8 @@ def parse_options(options: type[Options], args: list[str], prog: str, descriptio
     def complain(event: tyro_errors.ParseErrorEvent) -> None:
         raise UsageError(_explain(event, args, known, prog))
 
+    if args and args[0].replace("_", "-").startswith("--tyro-"):  # its own, which assert instead of complaining
+        raise UsageError(f"unknown flag {args[0]}; `{prog} --help` lists the flags")
     with tyro_errors.on_parse_error(complain):
         return tyro.cli(options, args=args, prog=prog, description=description)
 
@@ -101,11 +106,14 @@ def _from_file(source: Source, args: list[str]) -> list[str]:
     if not path:
         return []
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if kind_of(Path(path)) != "file":  # a pipe may have no end
+            raise ValueError
+        with Path(path).open("rb") as file:
+            content = json.loads(file.read(LARGEST_FILE))
         values = content["hparams"].items()
         if "space" in content or not values:  # search.json beside best.json has what the search began with
             raise ValueError
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(f"--hparams {path} is no best.json of a search, nor the config.json of a run") from None
     recipe = content.get("recipe", source.path.stem)
     if recipe != source.path.stem:
@@ -113,7 +121,7 @@ def _from_file(source: Source, args: list[str]) -> list[str]:
     unknown = [name for name, _ in values if name not in source.fields or name in source.unused]
     if unknown:
         raise UsageError(f"--hparams {path} has {unknown[0]}, which {source.path.stem} does not know")
-    tokens = []
+    tokens: list[str] = []
     for name, value in values:
         if isinstance(value, bool):
             tokens.append(_flag(name) if value else f"--no-{_flag(name)[2:]}")
@@ -121,6 +129,8 @@ def _from_file(source: Source, args: list[str]) -> list[str]:
             tokens += [_flag(name), *map(str, value)]
         elif value is not None or source.fields[name].default is not None:  # else it is left out
             tokens.append(f"{_flag(name)}={value}")
+    for token in tokens:
+        require_text(token)
     return tokens
 
 

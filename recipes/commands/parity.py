@@ -2,13 +2,15 @@
 
 import json
 import math
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recipes.shared import files
+from recipes.shared import archives, files
 from recipes.shared.errors import UsageError
 
 OPTIONAL = ("optimizer", "seeds")  # what a loop that writes its update rule by hand does not have
@@ -73,7 +75,7 @@ def compare(fit: Path, custom_loop: Path, tolerance: float = 0.0) -> Parity:
     if "." not in children[0] | children[1]:
         summaries = [path for path in (fit / "report.json", custom_loop / "report.json") if path.is_file()]
         if len(summaries) == 2:
-            _compare_metrics(parity, [read_json(path) for path in summaries], "")
+            _compare_metrics(parity, [_metrics(path.parent) for path in summaries], "")
         elif summaries:
             _fail(parity, f"only one side sums its children up, in {summaries[0]}")
     parity.weights.sort(key=lambda difference: -difference.size)
@@ -82,8 +84,12 @@ def compare(fit: Path, custom_loop: Path, tolerance: float = 0.0) -> Parity:
 
 def finished_files(folder: Path, name: str) -> list[Path]:
     """Return every file called `name` below `folder`, leaving out what a killed process had not finished writing."""
-    paths = sorted(folder.rglob(name))
-    return [path for path in paths if not any(part.startswith(files.UNFINISHED) for part in path.parts)]
+    found = []
+    for parent, folders, names in os.walk(folder):  # rglob fails where another run removes a folder meanwhile
+        folders[:] = [each for each in folders if not each.startswith(files.UNFINISHED)]
+        if name in names:
+            found.append(Path(parent, name))
+    return sorted(found)
 
 
 def read_json(path: Path) -> Any:
@@ -93,8 +99,9 @@ def read_json(path: Path) -> Any:
         UsageError: it is missing or not JSON.
     """
     try:
+        files.require_file(path)
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (UsageError, OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path.parent} holds no finished run ({path.name}: {error})") from error
 
 
@@ -105,6 +112,41 @@ def read_object(path: Path) -> dict[str, Any]:
     except UsageError:
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _object(path: Path, name: str | None = None) -> dict[str, Any]:
+    """Return the JSON object in `path`, or the one that it has under `name`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    content = read_json(path)
+    found = content.get(name) if name is not None and isinstance(content, dict) else content
+    if not isinstance(found, dict):
+        raise UsageError(f"{path.parent} holds no finished run ({path.name}: no object {name or ''})")
+    return found
+
+
+def _metrics(folder: Path) -> dict[str, float | None]:
+    path = folder / "report.json"
+    found = _object(path, "metrics")
+    _require_numbers(path, found.values())
+    return found
+
+
+def _history(folder: Path) -> dict[str, list[float | None]]:
+    path = folder / "history.json"
+    found = _object(path)
+    for values in found.values():
+        _require_numbers(path, values if isinstance(values, list) else [values, "no list"])
+    return found
+
+
+def _require_numbers(path: Path, values: Iterable[Any]) -> None:
+    """Raise a UsageError unless each value is a number, or None for one that was not finite."""
+    for value in values:
+        if not (value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)):
+            raise UsageError(f"{path.parent} holds no finished run ({path.name}: {value!r} is no number)")
 
 
 def _runs(folder: Path) -> set[str]:
@@ -118,15 +160,14 @@ def _compare_one(parity: Parity, fit: Path, custom_loop: Path, prefix: str) -> N
     _compare_hparams(parity, fit, custom_loop, prefix)
     _compare_history(parity, fit, custom_loop, prefix)
     _compare_states(parity, fit, custom_loop, prefix)
-    reports = [read_json(folder / "report.json") for folder in (fit, custom_loop)]
-    _compare_metrics(parity, reports, prefix)
-    if not all(report["weights_moved"] for report in reports):
+    _compare_metrics(parity, [_metrics(folder) for folder in (fit, custom_loop)], prefix)
+    if not all(read_json(folder / "report.json").get("weights_moved") for folder in (fit, custom_loop)):
         _fail(parity, f"{prefix}the weights did not move, so their equality proves nothing")
 
 
-def _compare_metrics(parity: Parity, reports: list[dict[str, Any]], prefix: str) -> None:
-    for name in sorted(reports[0]["metrics"].keys() | reports[1]["metrics"].keys()):
-        a, b = (report["metrics"].get(name) for report in reports)
+def _compare_metrics(parity: Parity, metrics: list[dict[str, float | None]], prefix: str) -> None:
+    for name in sorted(metrics[0].keys() | metrics[1].keys()):
+        a, b = (each.get(name) for each in metrics)
         if not _same(a, b):
             parity.identical = False
             parity.reasons.append(f"{prefix}final {name}: {a} and {b}")
@@ -135,14 +176,14 @@ def _compare_metrics(parity: Parity, reports: list[dict[str, Any]], prefix: str)
 
 def _compare_hparams(parity: Parity, fit: Path, custom_loop: Path, prefix: str) -> None:
     """Other hyper-parameters are a reason, not yet a difference."""
-    a, b = (read_json(folder / "config.json")["hparams"] for folder in (fit, custom_loop))
+    a, b = (_object(folder / "config.json", "hparams") for folder in (fit, custom_loop))
     for name in sorted(a.keys() & b.keys()):
         if a[name] != b[name] and name != "steps_per_execution":
             parity.reasons.append(f"{prefix}{name} is {a[name]} on one side and {b[name]} on the other")
 
 
 def _compare_history(parity: Parity, fit: Path, custom_loop: Path, prefix: str) -> None:
-    a, b = (read_json(folder / "history.json") for folder in (fit, custom_loop))
+    a, b = (_history(folder) for folder in (fit, custom_loop))
     if not a or not b:
         _fail(parity, f"{prefix}the history is empty")
     if a.keys() != b.keys():
@@ -190,10 +231,13 @@ def _compare_states(parity: Parity, fit: Path, custom_loop: Path, prefix: str) -
 
 def _read_state(path: Path) -> dict[str, np.ndarray]:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except Exception as error:  # damaged bytes end in errors of zipfile, zlib, tokenize and NumPy's header parser
-        raise UsageError(f"{path.parent} holds no finished run ({path.name}: {error})") from error
+        arrays = archives.read(path, optional=None)
+    except UsageError as error:
+        raise UsageError(f"{path.parent} holds no finished run ({error})") from error
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise UsageError(f"{path.parent} holds no finished run ({path.name}: {name} is no array of numbers)")
+    return arrays
 
 
 def _compare_arrays(parity: Parity, kind: str, name: str, a: np.ndarray, b: np.ndarray) -> None:

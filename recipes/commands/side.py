@@ -19,15 +19,17 @@ from typing import Annotated, Any
 import tyro
 
 from recipes.commands import boards, catalog, flags, resuming
+from recipes.commands.names import require_plain
 from recipes.commands.parity import finished_files
 from recipes.shared import interruption
 from recipes.shared.checkpointing.options import Saving
 from recipes.shared.distribution import Distribution, StrategyName, explain_loss
-from recipes.shared.errors import NoRoom, TrainingDiverged, UsageError, WorkerLost
-from recipes.shared.files import UNFINISHED
+from recipes.shared.errors import NoRoom, TrainingDiverged, UsageError, WorkerLost, in_one_line
+from recipes.shared.files import UNFINISHED, kind_of, require_file
 from recipes.shared.hparams import HParams
 from recipes.shared.logging_options import Level, LoggingOptions
 
+LONGEST_NAME, LONGEST_PATH = 255, 3500  # bytes; Linux takes paths of 4095, and the run's own names come after these
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
@@ -180,8 +182,7 @@ def resolve(target: str, side: str) -> tuple[str, catalog.Source]:
     """Return the name and the source that a recipe's name, or the path of a file, stands for on `side`."""
     if target.endswith(".py"):
         path = Path(target)
-        if not path.is_file():
-            raise UsageError(f"no file {target}")
+        require_file(path)
         source = catalog.Source(path)
         source.require_train()
         return path.stem, source
@@ -228,24 +229,26 @@ def run_folder(
         writes: False for a worker that only reads what the chief has written.
 
     Raises:
-        UsageError: `logs` cannot be written to, `run` is no plain name, the run of a side exists that is not to be
-            resumed, or there is none to resume.
+        UsageError: `logs` cannot be written to; `run`, or `name` (of a user's file), leads elsewhere; the run of a side
+            exists that is not to be resumed, or there is none to resume.
     """
+    require_plain(name, "the file's name, which a folder in the logs gets as well,")
+    if run is not None:
+        require_plain(run, "--run")
     if writes:
         require_writable(logs, "--logs")
-    if run is not None and (Path(run).name != run or run in ("", "..")):
-        raise UsageError(f"--run is {run!r}; it must be a plain name, without slashes")
     if resume and run is None:
         return resuming.newest(logs / name, sides)
     folder = logs / name / (run or time.strftime("%Y-%m-%d_%H-%M-%S") + f"_{os.getpid()}")
-    for existing in [folder / side for side in sides if writes and (folder / side).exists() and not resume]:
+    for existing in [folder / side for side in sides if writes and kind_of(folder / side) != "nothing" and not resume]:
         raise UsageError(f"{existing} exists; choose another --run, delete it, or let it go on with --resume")
     return folder
 
 
 def require_writable(folder: Path, flag: str) -> None:
     """Raise a UsageError about `flag` unless `folder` can be written to, or made."""
-    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    existing = next(each for each in (folder, *folder.absolute().parents) if kind_of(each) != "nothing")
+    _require_short(folder, flag)
     try:
         with tempfile.TemporaryDirectory(dir=existing, prefix=UNFINISHED):  # permissions do not tell: root has them all
             pass
@@ -253,6 +256,21 @@ def require_writable(folder: Path, flag: str) -> None:
         raise UsageError(
             f"cannot write to {folder}: {existing} is no folder that you can write to; choose another {flag}"
         ) from error
+
+
+def require_writable_file(path: Path, flag: str) -> None:
+    """Raise a UsageError unless a file can be written to `path`, the value of `flag`."""
+    if kind_of(path) == "folder":
+        raise UsageError(f"{flag} {path} is a folder; name a file")
+    _require_short(path, f"file than {flag}")
+    require_writable(path.parent, f"file than {flag} {path}")
+
+
+def _require_short(path: Path, flag: str) -> None:
+    # a name below a folder that is not there yet is not looked at by the system until then
+    names = [*map(os.fsencode, path.parts)]
+    if len(os.fsencode(path.absolute())) > LONGEST_PATH or max(map(len, names), default=0) > LONGEST_NAME:
+        raise UsageError(f"cannot write to {path}: it is too long, or a name in it; choose another {flag}")
 
 
 def describe(
@@ -308,6 +326,8 @@ def train(job: Job) -> dict[str, float]:
         if error.errno not in DISK_ERRORS:
             raise
         raise NoRoom(f"cannot write to {job.folder}: {error.strerror}; make room or choose another --logs") from error
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise UsageError("this machine has not enough memory; choose smaller layers, batches or data") from error
     finally:
         run.close()
     lost = [name for each in (run, *run.children) for name in each.results.lost]
@@ -366,5 +386,5 @@ if __name__ == "__main__":
     try:
         train(Job.of_json(sys.argv[1]))
     except (UsageError, TrainingDiverged, WorkerLost) as error:
-        print(error, file=sys.stderr)
+        print(in_one_line(error), file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)

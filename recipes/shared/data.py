@@ -1,7 +1,6 @@
 """From raw examples to training, validation and test parts, and the order in which training sees them."""
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from recipes.shared import distribution, preprocessing, shards, sources, streaming
+from recipes.shared import distribution, preprocessing, runtime, shards, sources, streaming
 from recipes.shared.errors import UsageError
+from recipes.shared.files import kind_of
 from recipes.shared.hparams import HParams
 from recipes.shared.splits import Split as Split
 from recipes.shared.splits import epoch_order as epoch_order
@@ -55,7 +55,7 @@ def load(hparams: HParams, task: sources.Task) -> Dataset:
     Raises:
         UsageError: the data cannot be used, does not fit `task`, or is smaller than one batch.
     """
-    if Path(hparams.data).is_dir():
+    if kind_of(Path(hparams.data)) == "folder":
         return _load_folder(hparams, task)
     if hparams.stream:
         raise UsageError(f"--stream reads a folder of .npz files, and {hparams.data} is none")
@@ -83,7 +83,7 @@ def folds(hparams: HParams, count: int) -> list[Dataset]:
     Raises:
         UsageError: as `load`, or a class has fewer examples than there are folds.
     """
-    if hparams.stream or Path(hparams.data).is_dir():
+    if hparams.stream or kind_of(Path(hparams.data)) == "folder":
         raise UsageError("folds are made of data in one piece; name a single file, and leave out --stream")
     raw, classes = _read(hparams, "classification")
     counts = np.bincount(np.searchsorted(classes, raw.targets))
@@ -101,6 +101,8 @@ def folds(hparams: HParams, count: int) -> list[Dataset]:
 def _read(hparams: HParams, task: sources.Task) -> tuple[sources.Raw, np.ndarray]:
     """Return the raw data, checked to suit `task`, and its classes: none for regression."""
     raw = sources.read(hparams.data, hparams.target, hparams.header)
+    if isinstance(raw.features, np.ndarray):  # of bytes, whose float32 is four times as large
+        _check_memory(hparams.data, raw.features.size, "make it a folder of several .npz files, and add --stream")
     if raw.task is not None and raw.task != task:
         holds = {"classification": "classes", "regression": "numbers"}
         raise UsageError(f"{hparams.data} holds {holds[raw.task]} to predict; this recipe predicts {holds[task]}")
@@ -179,7 +181,7 @@ def _load_folder(hparams: HParams, task: sources.Task) -> Dataset:
 
     train: Split = streaming.Streamed(read, sizes, layers)
     if not hparams.stream:
-        _check_memory(hparams.data, len(train) * math.prod(train.input_shape))
+        _check_memory(hparams.data, len(train) * math.prod(train.input_shape), "add --stream")
         train = replace(train.first(len(train)), shards=train.shards)
     return Dataset(
         train=train,
@@ -197,13 +199,9 @@ def _check_batch_size(hparams: HParams, examples: int) -> None:
         )
 
 
-def _check_memory(name: str, numbers: int) -> None:
-    """Raise a UsageError if so many float32 numbers are more than half of the machine's memory."""
-    needed, there = 4 * numbers / 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    if needed > there / 2:
-        raise UsageError(
-            f"{name} takes {needed:.1f} GiB in memory, more than half of this machine's {there:.1f}; add --stream"
-        )
+def _check_memory(name: str, numbers: int, remedy: str) -> None:
+    """Raise a UsageError if so many numbers, as the float32 that the model takes, are too much for this machine."""
+    runtime.require_memory(name, 4 * numbers, remedy)
 
 
 def map_targets(dataset: Dataset, function: Callable[[np.ndarray], np.ndarray]) -> Dataset:

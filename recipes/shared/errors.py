@@ -1,4 +1,6 @@
-"""The two ways a run ends early that are not bugs."""
+"""The two ways a run ends early that are not bugs, and how they are told."""
+
+LONGEST_LINE = 2000  # characters; a message may quote a path or the names of all columns
 
 
 class UsageError(Exception):
@@ -15,3 +17,13 @@ class NoRoom(UsageError):
 
 class WorkerLost(Exception):
     """Another worker of a multi-worker run has ended or cannot be reached. The command exits with 1."""
+
+
+def in_one_line(error: object) -> str:
+    """Return the text of `error` without what a terminal would not print as it is, its middle left out if it is long.
+
+    What is wrong stands at the beginning and what to do at the end; in between may be anything that a file holds.
+    """
+    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(error))
+    half = LONGEST_LINE // 2
+    return text if len(text) <= LONGEST_LINE else f"{text[:half]} ... {text[-half:]}"

@@ -1,14 +1,38 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and what lies at a path that a user has given."""
 
 import json
 import math
+import stat
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from recipes.shared.errors import UsageError
 
 UNFINISHED = ".writing-"  # what the folder of a file begins with while it is being written
+
+
+def kind_of(path: Path) -> Literal["nothing", "file", "folder", "other"]:
+    """Return what lies at `path`, links followed. "other" is a pipe, a socket, a device: to read it may have no end.
+
+    Where nothing can lie there is nothing: pathlib's own questions raise for a name that is too long, or is forbidden.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return "nothing"
+    return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
+
+
+def require_file(path: Path) -> None:
+    """Raise a UsageError unless a file lies at `path`."""
+    kind = kind_of(path)
+    if kind == "nothing":
+        raise UsageError(f"no file {path}")
+    if kind != "file":
+        raise UsageError(f"cannot read {path}: it is {'a folder' if kind == 'folder' else 'a pipe or a device'}")
 
 
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:

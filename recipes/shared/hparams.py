@@ -50,6 +50,10 @@ class HParams:
         self.require(
             self.steps_per_execution is None or self.steps_per_execution >= 1, "steps_per_execution", "at least 1"
         )
+        for field in fields(self):  # a recipe's own as well
+            value = getattr(self, field.name)
+            if isinstance(value, int) and field.name != "seed":
+                self.require(value < 2**31, field.name, "below 2147483648, as TensorFlow counts")
 
     def require(self, holds: bool, name: str, condition: str) -> None:
         """Raise a UsageError about the field `name` unless `holds`; `condition` completes "it must be ..."."""

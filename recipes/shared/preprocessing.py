@@ -109,7 +109,10 @@ def _standardise(values: np.ndarray) -> keras.layers.Normalization:
 def _normalization(mean: np.ndarray, variance: np.ndarray, constant: np.ndarray) -> keras.layers.Normalization:
     # A feature that is constant in training has no scale: leave it at x - mean instead of dividing by Keras' epsilon,
     # which would blow the first other value up ten million times. (Its variance may not be exactly 0.)
-    return keras.layers.Normalization(mean=mean, variance=np.where(constant, 1.0, variance))
+    variance = np.where(constant, 1.0, variance)
+    if (variance > np.finfo(np.float32).max).any():
+        raise UsageError("the features are too far apart for float32: their variance is infinite; scale them first")
+    return keras.layers.Normalization(mean=mean, variance=variance)
 
 
 def _fit_table(features: dict[str, np.ndarray], categories: dict[str, np.ndarray]) -> keras.Model:
@@ -131,4 +134,7 @@ def _fit_table(features: dict[str, np.ndarray], categories: dict[str, np.ndarray
             values = np.where(np.isnan(column), median, column)[:, None]
             encoded.append(_standardise(values)(imputed))
     outputs = encoded[0] if len(encoded) == 1 else keras.ops.concatenate(encoded, axis=-1)
+    if all(column.dtype.kind == "U" for column in features.values()):
+        # one-hot is int64, whatever Keras says, where no number makes float32 of it; no column may have this name
+        outputs = keras.layers.Rescaling(1.0, name="normalization")(outputs)
     return keras.Model(inputs, outputs, name="preprocessing")

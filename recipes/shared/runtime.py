@@ -12,6 +12,8 @@ from typing import Any
 
 from recipes.shared.errors import UsageError
 
+CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
 
 def configure(make_strategy: Callable[[], Any] = lambda: None) -> Any:
     """Import TensorFlow quietly and set what both sides need to end with the same bits.
@@ -70,6 +72,25 @@ def memory_mib() -> float:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
     return peak_memory_mib()
+
+
+def machine_memory() -> int:
+    """Return how many bytes of memory this process could have: the machine's, or what its container is allowed."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # no container, or "max"
+            there = min(there, int(limit.read_text(encoding="ascii")))
+    return there
+
+
+def require_memory(what: str, needed: int, remedy: str) -> None:
+    """Raise a UsageError if `what` takes `needed` bytes and that is more than half of the memory there is."""
+    there = machine_memory()
+    if needed > there / 2:
+        raise UsageError(
+            f"{what} takes {needed / 2**30:.1f} GiB in memory, more than half of this machine's {there / 2**30:.1f};"
+            f" {remedy}"
+        )
 
 
 def _processor() -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.shared import sources
+from recipes.shared import archives, sources
 from recipes.shared.errors import UsageError
 
 
@@ -25,10 +25,7 @@ class Folder:
         Raises:
             UsageError: it is broken, or its arrays cannot be examples.
         """
-        arrays = sources.read_arrays(file)
-        for name in ("x", "y"):
-            if name not in arrays:
-                raise UsageError(f"{file} holds {', '.join(arrays) or 'nothing'}; it needs x and y")
+        arrays = archives.read(file, needed=("x", "y"))
         sources.check_arrays(file, arrays)
         return arrays["x"], np.ravel(arrays["y"])
 

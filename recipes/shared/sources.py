@@ -1,6 +1,9 @@
 """Raw data by name or from the user's file, before any split or scaling."""
 
+import csv
+import sys
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from recipes.shared import archives, runtime
 from recipes.shared.errors import UsageError
+from recipes.shared.files import require_file
 
 Task = Literal["classification", "regression"]
 Features = np.ndarray | dict[str, np.ndarray]  # rows first; a dict holds the columns of a table
@@ -29,6 +34,8 @@ DOWNLOADED: dict[str, Task] = {
     "california_housing": "regression",
 }
 MOST_CATEGORIES = 100  # a text column with more distinct values is prose or an identifier, not a category
+MOST_LETTERS = 200  # in a category or the name of a class
+MOST_COLUMNS = 1000  # each becomes an input of the saved model, and layers of its own
 
 
 @dataclass(frozen=True)
@@ -94,29 +101,8 @@ def _download(name: str) -> Raw:
     return Raw(x, np.ravel(y), test_x, np.ravel(test_y), task=DOWNLOADED[name])
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an .npz file by name.
-
-    Raises:
-        UsageError: it is not there, broken, or holds what only a pickle can.
-    """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:  # a pickle could run any code
-            return {name: np.asarray(archive[name]) for name in archive.files}
-    except FileNotFoundError:
-        raise UsageError(f"no file {path}") from None
-    except Exception as error:  # damaged bytes end in errors of zipfile, zlib, tokenize and NumPy's header parser
-        reason = "it is no archive of plain arrays" if "pickle" in str(error) else " ".join(str(error).split())
-        raise UsageError(
-            f"cannot read {path}: {reason}; an .npz is written by np.savez, and never unpickled"
-        ) from error
-
-
 def _read_npz(path: Path) -> Raw:
-    arrays = read_arrays(path)
-    for name in ("x_train", "y_train"):
-        if name not in arrays:
-            raise UsageError(f"{path} holds {', '.join(arrays) or 'nothing'}; it needs x_train and y_train")
+    arrays = archives.read(path, needed=("x_train", "y_train"), optional=("x_test", "y_test"))
     if ("x_test" in arrays) != ("y_test" in arrays):
         raise UsageError(f"{path} has only one of x_test and y_test; give both or neither")
     for part in ("train", "test"):
@@ -124,6 +110,9 @@ def _read_npz(path: Path) -> Raw:
             check_arrays(path, arrays, f"x_{part}", f"y_{part}")
     if "x_test" in arrays and arrays["x_test"].shape[1:] != arrays["x_train"].shape[1:]:
         raise UsageError(f"{path}: examples in x_train and x_test differ in shape")
+    kinds = {arrays[name].dtype.kind for name in ("y_train", "y_test") if name in arrays}
+    if len(kinds) > 1 and kinds & set("US"):  # letters, and bytes
+        raise UsageError(f"{path}: y_train and y_test differ in type")
     test_targets = np.ravel(arrays["y_test"]) if "y_test" in arrays else None
     return Raw(arrays["x_train"], np.ravel(arrays["y_train"]), arrays.get("x_test"), test_targets)
 
@@ -133,12 +122,18 @@ def check_arrays(path: Path, arrays: Mapping[str, np.ndarray], x_name: str = "x"
     x, y = arrays[x_name], arrays[y_name]
     if x.dtype.kind not in "biuf":
         raise UsageError(f"{path}: {x_name} holds {x.dtype}, not numbers")
+    if y.dtype.kind not in "biufUS":
+        raise UsageError(f"{path}: {y_name} holds {y.dtype}; it needs class indices, numbers or text")
     if x.ndim < 2:
         raise UsageError(f"{path}: {x_name} has shape {x.shape}; it needs one row an example")
     if y.ndim == 0 or y.size != len(y):
         raise UsageError(
             f"{path}: {y_name} has shape {y.shape}; it needs one value an example (class indices, not one-hot)"
         )
+    if y.dtype.kind == "U":  # NumPy keeps any four bytes as a letter, and Python fails to show it
+        letters = np.ascontiguousarray(y.ravel()).view(np.uint32)
+        if ((letters > sys.maxunicode) | ((letters >= 0xD800) & (letters <= 0xDFFF))).any():
+            raise UsageError(f"{path}: {y_name} has letters that are no Unicode; write other names")
     if len(x) != len(y):
         raise UsageError(f"{path}: {x_name} has {len(x)} examples, {y_name} {len(y)}")
     if x.size == 0:
@@ -157,16 +152,20 @@ def check_arrays(path: Path, arrays: Mapping[str, np.ndarray], x_name: str = "x"
 def _read_table(path: Path, target: str | None, header: bool) -> Raw:
     import pandas as pd
 
+    require_file(path)
+    runtime.require_memory(f"{path}", path.stat().st_size, "take a part of it, or make it a folder of .npz files")
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    _check_first_line(path, separator, header)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # fields that the header has no name for
-            table = pd.read_csv(path, sep=separator, header=0 if header else None, index_col=False)
-    except FileNotFoundError:
-        raise UsageError(f"no file {path}") from None
+            # in one piece: of several, each would guess the types of its columns for itself
+            table = pd.read_csv(path, sep=separator, header=0 if header else None, index_col=False, low_memory=False)
     except pd.errors.ParserWarning:
         raise UsageError(f"cannot read {path}: its rows have more fields than its first line has names") from None
-    except (OSError, ValueError) as error:  # pandas' own errors, and a wrong encoding, are ValueErrors
+    except UnicodeDecodeError as error:
+        raise UsageError(f"cannot read {path}: {error.reason} at byte {error.start}; save it as UTF-8") from None
+    except (OSError, ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
         raise UsageError(f"cannot read {path}: {' '.join(str(error).split())}") from error
     if not header:
         table.columns = [f"column_{index}" for index in range(table.shape[1])]
@@ -180,12 +179,30 @@ def _read_table(path: Path, target: str | None, header: bool) -> Raw:
     if table[target].isna().any():
         row = int(np.flatnonzero(table[target].isna())[0])
         raise UsageError(f"{path}: the target column {target!r} is empty in data row {row + 1}; fill or drop such rows")
-    unusable = [name for name in table.columns if "/" in name]
+    unusable = [name for name in table.columns if "/" in name or "\0" in name]
     if unusable:
-        raise UsageError(f"{path}: Keras cannot name an input {unusable[0]!r}; rename the column without the slash")
+        raise UsageError(
+            f"{path}: Keras cannot name an input {unusable[0]!r}; rename the column without the slash or the NUL"
+        )
     features = {str(name): _column(path, str(name), table[name]) for name in table.columns if name != target}
     targets = table[target]
-    return Raw(features, targets.to_numpy(str if _is_text(targets) else None))
+    return Raw(features, _as_text(path, target, targets) if _is_text(targets) else targets.to_numpy())
+
+
+def _check_first_line(path: Path, separator: str, header: bool) -> None:
+    """Raise a UsageError for too many columns, which pandas takes long to read, or two of the same name."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            fields = next((row for row in csv.reader(file, delimiter=separator) if row), [])
+    except (OSError, csv.Error) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    if len(fields) > MOST_COLUMNS:
+        raise UsageError(
+            f"{path} has {len(fields)} columns, more than {MOST_COLUMNS}; an .npz takes any number of features"
+        )
+    twice = [name for name, count in Counter(fields).items() if count > 1 and name]  # pandas names empty fields
+    if header and twice:
+        raise UsageError(f"{path} has several columns with the name {twice[0]!r}; rename them, or use --no-header")
 
 
 def _is_text(column: Any) -> bool:
@@ -195,14 +212,13 @@ def _is_text(column: Any) -> bool:
 def _column(path: Path, name: str, column: Any) -> np.ndarray:
     """Return one feature column: float32 with NaN where it is empty, or text with "" where it is empty."""
     if _is_text(column):
-        text = column.fillna("").astype(str).to_numpy(dtype=str)
-        distinct = len(np.unique(text))
+        distinct = column.fillna("").astype(str).nunique()
         if distinct > MOST_CATEGORIES:
             raise UsageError(
                 f"{path}: the text column {name!r} has {distinct} distinct values, more than {MOST_CATEGORIES};"
                 " drop it, or turn it into numbers or categories first"
             )
-        return text
+        return _as_text(path, name, column)
     with np.errstate(over="ignore"):  # a value too large for float32 becomes infinite, and is refused as such
         numbers = column.to_numpy(dtype=np.float64).astype(np.float32)
     if np.isinf(numbers).any():
@@ -210,3 +226,16 @@ def _column(path: Path, name: str, column: Any) -> np.ndarray:
     if np.isnan(numbers).all():
         raise UsageError(f"{path}: the column {name!r} is empty; drop it")
     return numbers
+
+
+def _as_text(path: Path, name: str, column: Any) -> np.ndarray:
+    """Return a column as text with "" where it is empty. NumPy gives every row the room of the longest."""
+    words = column.fillna("").astype(str)
+    longest = int(words.str.len().max())
+    if longest > MOST_LETTERS:
+        raise UsageError(
+            f"{path}: the text column {name!r} has a value of {longest} letters, more than {MOST_LETTERS}; drop it, or"
+            " turn it into numbers or categories first"
+        )
+    runtime.require_memory(f"the column {name!r} of {path}", 4 * longest * len(words), "shorten its longest values")
+    return words.to_numpy(dtype=str)

@@ -143,6 +143,32 @@ def test_errors_of_the_project_end_in_one_line_and_their_code(error, code, monke
     assert capsys.readouterr().err == "recipes: what is wrong\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("no file a\nb", "no file a\\nb"),
+        ("\x1b[31m is \u2028 red", "\\x1b[31m is \\u2028 red"),
+        ("\udcff", "\\udcff"),
+        ("é \U0001f600", "é \U0001f600"),
+        ("a" * 1000 + "b" * 5000 + "c" * 1000, "a" * 1000 + " ... " + "c" * 1000),
+    ],
+)
+def test_a_message_is_one_line_that_can_be_printed_whatever_it_quotes(text, line, monkeypatch, capsys):
+    def fail(args):
+        raise UsageError(text)
+
+    monkeypatch.setattr("recipes.commands.listing.main", fail)
+    assert command.main(["list"]) == 2
+    assert capsys.readouterr().err == f"recipes: {line}\n"
+
+
+@pytest.mark.parametrize("word", ["\0", "a\0b", "\udcff"])
+def test_words_that_cannot_be_written_down_are_refused_wherever_they_stand(word, capsys):
+    for args in ([word], ["fit", word], ["fit", "mlp_classifier", "--run", word], ["compare", f"--{word}"]):
+        assert command.main(args) == 2
+        assert "no UTF-8 text" in capsys.readouterr().err
+
+
 def test_any_other_error_is_not_swallowed(monkeypatch):
     def fail(args):
         raise ZeroDivisionError

@@ -33,6 +33,9 @@ def images(source: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
             raise UsageError(f"--data {source}: the benchmark needs images of 28 x 28, such as mnist or its .npz")
         if raw.test_features is None or raw.test_targets is None:
             raise UsageError(f"--data {source} has no test part")
+        labels = np.concatenate([raw.targets, raw.test_targets])
+        if labels.dtype.kind not in "iuf" or not np.isin(labels, range(10)).all():
+            raise UsageError(f"--data {source}: the benchmark needs the classes 0 to 9")
         x, x_test = (np.asarray(part, np.float32) / 255 for part in (raw.features, raw.test_features))
         return x, raw.targets.astype(np.int32), x_test, raw.test_targets.astype(np.int32)
     raw = sources.read("digits", None, True)

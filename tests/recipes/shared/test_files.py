@@ -9,7 +9,8 @@ import tempfile
 import numpy as np
 import pytest
 
-from recipes.shared.files import UNFINISHED, ResultFolder, replace_file, write_json
+from recipes.shared.errors import UsageError
+from recipes.shared.files import UNFINISHED, ResultFolder, kind_of, replace_file, require_file, write_json
 
 
 def test_a_file_is_written_through_a_path_of_the_same_suffix(tmp_path):
@@ -185,3 +186,40 @@ def test_an_error_that_is_not_the_disks_is_not_taken_for_one(tmp_path, elsewhere
         results.write_json("report.json", {"epochs": object()})
     assert results.path == tmp_path / "run"
     assert not list(elsewhere.iterdir())
+
+
+@pytest.fixture
+def places(tmp_path):
+    """A path of each kind, by what it is."""
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "says"),
+    [
+        ("file", "file", None),
+        ("link", "file", None),
+        (".", "folder", "cannot read .*: it is a folder"),
+        ("pipe", "other", "it is a pipe or a device"),
+        ("device", "other", "it is a pipe or a device"),
+        ("nowhere", "nothing", "no file .*nowhere"),
+        ("file/below", "nothing", "no file"),
+        ("loop", "nothing", "no file"),
+        ("x" * 300, "nothing", "no file"),
+        ("x/" * 5000, "nothing", "no file"),
+        ("\0", "nothing", "no file"),
+        ("\udcff", "nothing", "no file"),
+    ],
+)
+def test_what_lies_at_a_path_is_known_without_an_error_whatever_the_path(places, name, kind, says):
+    assert kind_of(places / name) == kind
+    if says is None:
+        require_file(places / name)
+        return
+    with pytest.raises(UsageError, match=says):
+        require_file(places / name)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from recipes.shared import runtime
+from recipes.shared.errors import UsageError
 
 
 def run(code):
@@ -104,3 +105,22 @@ def test_where_the_resident_size_is_not_told_the_peak_stands_in(content, monkeyp
 
     monkeypatch.setattr(Path, "read_text", read_text)
     assert runtime.memory_mib() == runtime.peak_memory_mib()
+
+
+@pytest.mark.parametrize(("limit", "there"), [("max\n", None), ("1048576\n", 2**20), (str(2**62), None), (None, None)])
+def test_the_memory_is_the_machines_or_what_its_container_is_allowed(tmp_path, monkeypatch, limit, there):
+    if limit is not None:
+        (tmp_path / "memory.max").write_text(limit)
+    monkeypatch.setattr(runtime, "CONTAINER_LIMITS", (tmp_path / "memory.max",))
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert machine > 2**30
+    assert runtime.machine_memory() == (there or machine)
+
+
+def test_more_than_half_of_the_memory_is_refused(monkeypatch):
+    monkeypatch.setattr(runtime, "machine_memory", lambda: 2**31)
+    runtime.require_memory("it", 2**30, "make it smaller")
+    with pytest.raises(
+        UsageError, match=r"it takes 1\.5 GiB in memory, more than half of this machine's 2\.0; make it s"
+    ):
+        runtime.require_memory("it", 3 * 2**29, "make it smaller")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recipes.__main__ import main
-from recipes.shared import data, shards, streaming
+from recipes.shared import data, runtime, shards, streaming
 from recipes.shared.errors import UsageError
 from recipes.shared.hparams import HParams
 
@@ -168,7 +168,7 @@ def test_folds_and_streams_do_not_go_together(tmp_path):
 
 def test_more_than_half_of_the_memory_is_refused_without_stream(tmp_path, monkeypatch):
     path = write(tmp_path / "data", "bytes")
-    monkeypatch.setattr(data.os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 4}[name])
+    monkeypatch.setattr(runtime, "machine_memory", lambda: 16_000)  # a shard takes 1500, all of them 8400 as float32
     memory_or_streamed = both(path)
     with pytest.raises(UsageError, match="add --stream"):
         next(memory_or_streamed)
