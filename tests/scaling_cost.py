@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests import distributed
 
-EPOCHS = 4
+EPOCHS = 8
 BATCH_SIZE = 32
 CASES = [("none", 1), ("mirrored", 1), ("mirrored", 2), ("multi_worker", 2), ("multi_worker", 3)]
 SIDES = ("custom_loop", "fit")

@@ -318,6 +318,8 @@ def train(job: Job) -> dict[str, float]:
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was done is in {job.folder}{_hint(job)}", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise UsageError("this machine has not enough memory; choose smaller layers, batches or data") from error
     except tf.errors.OpError as error:
         if job.distribution.strategy != "multi_worker":
             raise
@@ -326,8 +328,6 @@ def train(job: Job) -> dict[str, float]:
         if error.errno not in DISK_ERRORS:
             raise
         raise NoRoom(f"cannot write to {job.folder}: {error.strerror}; make room or choose another --logs") from error
-    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        raise UsageError("this machine has not enough memory; choose smaller layers, batches or data") from error
     finally:
         run.close()
     lost = [name for each in (run, *run.children) for name in each.results.lost]
