@@ -332,7 +332,6 @@ def _chunks_of_replicas(step: Step, results_of_a_step: int) -> Chunk:
     (keras/src/backend/tensorflow/trainer.py, `reduce_per_replica`): exact where all have as many examples.
     """
     strategy = tf.distribute.get_strategy()
-    workers = strategy.num_replicas_in_sync // len(strategy.extended.worker_devices)
 
     def of_replica(x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         replica = tf.distribute.get_replica_context()
@@ -358,7 +357,7 @@ def _chunks_of_replicas(step: Step, results_of_a_step: int) -> Chunk:
         for index in tf.range(begin, end):
             results = results.write(index, one_batch(x, y, rows[index]))
         stacked = results.stack()
-        if workers == 1:
+        if distribution.workers() == 1:
             return stacked
         return strategy.experimental_local_results(strategy.run(over_workers, args=(stacked,)))[0]  # once a chunk
 

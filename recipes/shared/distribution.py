@@ -294,6 +294,16 @@ def require_a_share_for_each(batch_size: int) -> None:
         raise UsageError(f"--batch-size is {batch_size}, for {replicas} replicas; it must be at least one for each")
 
 
+def workers() -> int:
+    """Return how many processes train together under the strategy in whose scope this is called."""
+    import tensorflow as tf
+
+    if not tf.distribute.has_strategy():
+        return 1
+    strategy = tf.distribute.get_strategy()
+    return int(strategy.num_replicas_in_sync // len(strategy.extended.worker_devices))
+
+
 def local(variable: Any) -> Any:
     """Return the plain `tf.Variable` that this machine's first device has of `variable`, for a tape to watch."""
     import tensorflow as tf

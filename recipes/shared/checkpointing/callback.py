@@ -12,7 +12,7 @@ from typing import IO, Any
 import keras
 import numpy as np
 
-from recipes.shared import interruption, state
+from recipes.shared import distribution, interruption, state
 from recipes.shared.checkpointing import states
 from recipes.shared.checkpointing.options import Saving
 from recipes.shared.checkpointing.storage import Folder, Position
@@ -129,7 +129,11 @@ class Checkpoints(keras.callbacks.Callback):
         if "variables" not in (self.params or {}):
             return
         self._executions += 1
-        if interruption.asked() or (self.saving.every and self._executions % self.saving.every == 0):
+        # A signal may reach one of several workers first, and saving adds the metrics up over all: each would wait for
+        # the other without end.
+        if (interruption.asked() and distribution.workers() == 1) or (
+            self.saving.every and self._executions % self.saving.every == 0
+        ):
             self._save(Position(self._epoch, min(batch + 1, self.params["steps"])))
 
     def on_train_end(self, logs: Logs = None) -> None:

@@ -330,6 +330,7 @@ def test_a_lost_worker_is_told_in_one_line(said, line):
 
 def test_one_device_needs_no_share_for_others():
     distribution.require_a_share_for_each(1)
+    assert distribution.workers() == 1
     assert distribution.local(3) == 3
 
 
