@@ -35,6 +35,8 @@ def _build(model: Any, iterator: Any = None, data_batch: Any = None) -> None:
     Keras reduces the first batch over all replicas to get at its shapes: the mean of values that differ in shape, and
     belong to several processes.
     """
+    if model._distribute_strategy is None:  # made outside of a strategy's scope: Keras builds it later
+        return
     strategy = model.distribute_strategy
     for _, _, batches in iterator or ():
         data_batch = keras.tree.map_structure(
