@@ -6,6 +6,7 @@ import shutil
 import sys
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,7 +14,7 @@ import keras
 import numpy as np
 
 from recipes.shared import distribution, interruption, state
-from recipes.shared.checkpointing import states
+from recipes.shared.checkpointing import states, storage
 from recipes.shared.checkpointing.options import Saving
 from recipes.shared.checkpointing.storage import Folder, Position
 from recipes.shared.data import Dataset
@@ -57,6 +58,8 @@ class Checkpoints(keras.callbacks.Callback):
         self._epoch = 0
         self._executions = 0
         self._failed = False
+        self._writer: ThreadPoolExecutor | None = None
+        self._writing: Future[None] | None = None
         self._lock: IO[str] | None = None
 
     def keep(self, owners: Mapping[str, Any]) -> None:
@@ -145,7 +148,11 @@ class Checkpoints(keras.callbacks.Callback):
         self.close()
 
     def close(self) -> None:
-        """Let go of the lock. Calling it again does nothing."""
+        """Write what is not written yet, and let go of the lock. Calling it again does nothing."""
+        self._finish_writing()
+        if self._writer is not None:
+            self._writer.shutdown()
+            self._writer = None
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -156,14 +163,24 @@ class Checkpoints(keras.callbacks.Callback):
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _save(self, position: Position) -> None:
-        """Write a checkpoint; where there is no room the training goes on, and the last good one stays."""
+        """Let a checkpoint be written. One that nobody can write ends nothing, and the last good one stays."""
+        self._finish_writing()
         content = {
             "identity": self._identity,
             "variables": self._values(),
             "states": {name: states.get_state(owner) for name, owner in self._owners().items()},
         }
+        # while the next epoch trains: files take milliseconds
+        self._writer = self._writer or ThreadPoolExecutor(1)
+        self._writing = self._writer.submit(self._folder.write, position, storage.encode(content))
+
+    def _finish_writing(self) -> None:
+        """Wait for the last checkpoint, and say once if there was no room for it."""
+        if self._writing is None:
+            return
+        writing, self._writing = self._writing, None
         try:
-            self._folder.save(position, content)
+            writing.result()
             self._failed = False
         except OSError as error:
             if not self._failed:

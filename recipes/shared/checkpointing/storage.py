@@ -59,17 +59,24 @@ class Folder:
         return sorted(Position(int(each[1]), int(each[2]), bool(each[3])) for each in matches if each)
 
     def save(self, position: Position, content: dict[str, Any]) -> None:
-        """Write `content`, in one step, and remove all but the newest two.
-
-        Args:
-            position: where the training goes on from it.
-            content: what JSON can hold, and arrays, nested in dictionaries with text keys and in lists.
+        """Write `content`: what JSON can hold, and arrays, nested in dictionaries with text keys and in lists.
 
         Raises:
             OSError: it cannot be written; what was there before still is.
         """
+        self.write(position, encode(content))
+
+    def write(self, position: Position, encoded: bytes) -> None:
+        """Write what `encode` returned, in one step, and remove all but the newest two.
+
+        Args:
+            position: where the training goes on from it.
+            encoded: the content.
+
+        Raises:
+            OSError: as `save`.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        encoded = encode(content)
         replace_file(self.path / position.file_name, lambda path: path.write_bytes(encoded))
         for old in self.positions()[:-KEPT]:
             (self.path / old.file_name).unlink(missing_ok=True)
