@@ -100,6 +100,7 @@ class TensorBoardLogger(keras.callbacks.Callback):
         """Go on from what `get_state` returned."""
         for name, value in values.items():
             setattr(self, name, value)
+        self._made_before = self._logged
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Start the clock."""
@@ -157,10 +158,11 @@ class TensorBoardLogger(keras.callbacks.Callback):
         train = dict(metrics)
         train["learning_rate"] = self._learning_rates.of(self.updates, 1)[0]  # before callbacks change it
         train["memory_mib"] = runtime.memory_mib()
-        if self._logged:
+        steps = self._logged - self._made_before
+        if steps:
             seconds = self._training_ended - self._epoch_began
-            train["steps_per_second"] = self._logged / seconds
-            if self.dataset is not None:
+            train["steps_per_second"] = steps / seconds
+            if self.dataset is not None and not self._made_before:
                 train["examples_per_second"] = len(self.dataset.train) / seconds
         self.files.write("train", self.updates, summaries.scalars(train, "epoch_"))
         validation = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
@@ -248,6 +250,7 @@ class TensorBoardLogger(keras.callbacks.Callback):
 
     def _begin_epoch(self, steps: int | None) -> None:
         self._logged = 0  # steps of this epoch that are logged, or wait to be written
+        self._made_before = 0  # those of them that were made before the run was cut off
         self._rates: list[float] = []  # of the steps that wait
         self._means: list[tuple[int, float]] = [(0, 0.0)]  # steps and mean loss after each execution that waits
         self._measured = self._steps_to_measure(steps) if steps else set()

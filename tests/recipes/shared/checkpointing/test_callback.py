@@ -63,7 +63,7 @@ def executions(folder):
 @pytest.mark.parametrize("side", ["fit", "custom_loop"])
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_run_that_was_cut_off_ends_with_the_bits_of_one_that_was_not(tmp_path, train_into, cut_off, name, side):
-    whole = train_into(tmp_path / "whole", name, side, NOTHING, SAVING, **PAIRS[name])
+    whole = train_into(tmp_path / "whole", name, side, saving=SAVING, **PAIRS[name])
     assert any(tmp_path.glob("whole/**/checkpoints"))
     whole.remove_checkpoints()
     assert not any(tmp_path.glob("whole/**/checkpoints"))
@@ -71,9 +71,9 @@ def test_a_run_that_was_cut_off_ends_with_the_bits_of_one_that_was_not(tmp_path,
     moment = sum(counts) * 5 // 8
     cut_off(moment)
     with pytest.raises(CutOff):
-        train_into(tmp_path / "cut", name, side, NOTHING, SAVING, **PAIRS[name])
+        train_into(tmp_path / "cut", name, side, saving=SAVING, **PAIRS[name])
     cut_off(-1)
-    resumed = train_into(tmp_path / "cut", name, side, NOTHING, RESUMING, **PAIRS[name])
+    resumed = train_into(tmp_path / "cut", name, side, saving=RESUMING, **PAIRS[name])
     result = parity.compare(whole.folder, resumed.folder)
     assert result.identical, result.reasons
     assert (
