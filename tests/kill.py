@@ -5,6 +5,7 @@ python -m tests.kill [MOMENTS]: so many moments on each side of four pairs; 20 i
 
 import contextlib
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -115,7 +116,7 @@ def main(moments: int) -> int:
                     while True:
                         with contextlib.suppress(TooLate):
                             return kill_and_resume(whole, f"killed-{number}", moment)
-                        subprocess.run(["rm", "-r", whole.logs / whole.name / f"killed-{number}"], check=True)
+                        shutil.rmtree(whole.logs / whole.name / f"killed-{number}")
                         moment *= 0.8
 
                 chosen = [generator.uniform(0.0, 0.95) for _ in range(moments)]

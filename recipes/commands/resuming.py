@@ -1,12 +1,13 @@
 """What `--resume` finds: a run that was cut off, and with what it began."""
 
-import json
 import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from recipes.commands import parity
 from recipes.shared.errors import UsageError
+from recipes.shared.files import as_written
 
 
 def newest(recipe: Path, sides: Collection[str]) -> Path:
@@ -36,13 +37,10 @@ def config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict) and isinstance(content["hparams"], dict):
-            return content
-    except (OSError, ValueError, KeyError):
-        pass
-    raise UsageError(f"{path} is damaged, so nobody knows with what the run began; delete the run, and train anew")
+    content = parity.read_object(path)
+    if not isinstance(content.get("hparams"), dict):
+        raise UsageError(f"{path} is damaged, so nobody knows with what the run began; delete the run, and train anew")
+    return content
 
 
 def arguments(args: list[str], folder: Path) -> list[str]:
@@ -59,7 +57,7 @@ def require_same(hparams: dict[str, Any], folder: Path) -> None:
     """
     begun = config(folder).get("hparams", {})
     for name, value in begun.items():
-        if name in hparams and json.loads(json.dumps(hparams[name])) != value:
+        if name in hparams and as_written(hparams[name]) != value:
             flag = "--" + name.replace("_", "-")
             raise UsageError(
                 f"{flag} is {hparams[name]}, and {folder} began with {value};"

@@ -1,5 +1,6 @@
 """Files that are either whole or not there, and what lies at a path that a user has given."""
 
+import fcntl
 import json
 import math
 import stat
@@ -7,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from recipes.shared.errors import UsageError
 
@@ -33,6 +34,20 @@ def require_file(path: Path) -> None:
         raise UsageError(f"no file {path}")
     if kind != "file":
         raise UsageError(f"cannot read {path}: it is {'a folder' if kind == 'folder' else 'a pipe or a device'}")
+
+
+def lock(file: IO[str], taken: str) -> None:
+    """Keep `file` for this process until it is closed. The lock is the operating system's, so it ends with the process.
+
+    Raises:
+        UsageError: another process has it; `taken` is what to say then.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(taken) from None
+    except OSError:  # a file system without locks
+        pass
 
 
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:

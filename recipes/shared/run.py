@@ -64,8 +64,7 @@ class Run:
         self.results = self.recorder.results
         self.logger = TensorBoardLogger(self.folder, hparams, self.logging, self.about, source)
         identity = {name: self.about.get(name) for name in ("recipe", "side")} | {"hparams": hparams.used()}
-        versions = {"versions": runtime.describe()["versions"]}
-        self.checkpoints = Checkpoints(self.folder, identity | versions, self.saving)
+        self.checkpoints = Checkpoints(self.folder, identity, self.saving)
 
     def callbacks(
         self, dataset: Dataset | None = None, *others: keras.callbacks.Callback

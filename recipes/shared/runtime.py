@@ -50,12 +50,17 @@ def require_configured() -> None:
 
 def describe() -> dict[str, Any]:
     """Return versions and hardware, as `config.json` records them."""
-    packages = ("tensorflow", "keras", "keras-tuner", "tensorboard", "numpy")
     return {
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
+        "versions": versions(),
         "hardware": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform()},
         "constant_folding": False,
     }
+
+
+def versions() -> dict[str, str]:
+    """Return which Python and which packages run."""
+    packages = ("tensorflow", "keras", "keras-tuner", "tensorboard", "numpy")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
 
 
 def peak_memory_mib() -> float:

@@ -1,10 +1,12 @@
 """Everything that training changes in a model, as plain arrays that can be compared to the last bit."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from recipes.shared.files import replace_file
 
@@ -31,10 +33,15 @@ def variables(model: keras.Model) -> dict[str, keras.Variable]:
 
 def arrays(model: keras.Model) -> dict[str, np.ndarray]:
     """Return the values of `variables(model)`."""
-    return {name: plain(keras.ops.convert_to_numpy(variable)) for name, variable in variables(model).items()}
+    return values(variables(model))
 
 
-def plain(array: np.ndarray) -> np.ndarray:
+def values(named: Mapping[str, keras.Variable | tf.Variable]) -> dict[str, np.ndarray]:
+    """Return the values of variables, by the same names."""
+    return {name: _plain(keras.ops.convert_to_numpy(variable)) for name, variable in named.items()}
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
     """Return `array` in a type that .npz keeps: bfloat16 and the like become float32, which holds all their values."""
     return array.astype(np.float32) if array.dtype.kind == "V" else array
 

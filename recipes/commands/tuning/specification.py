@@ -1,16 +1,15 @@
 """What is searched: the recipe and its side, the space, the objective, the budget. No TensorFlow in here."""
 
 import contextlib
-import fcntl
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import IO, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from recipes.commands.parity import read_json
 from recipes.shared import search_space
 from recipes.shared.errors import UsageError
-from recipes.shared.files import as_written, write_json
+from recipes.shared.files import as_written, lock, write_json
 from recipes.shared.logging_options import LoggingOptions
 from recipes.shared.search_space import Choices, SearchSpace
 
@@ -106,8 +105,6 @@ class Specification:
     def entered(self) -> Iterator[None]:
         """Make the search's folder, or go on with the search that is there, and keep it for this process meanwhile.
 
-        The lock is the operating system's, so it ends with the process.
-
         Raises:
             UsageError: it holds another search, or something else, or another process is in it, or it is not writable.
         """
@@ -120,20 +117,12 @@ class Specification:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context((folder / LOCK).open("w", encoding="utf-8"))
-                self._lock(file)
+                lock(file, f"another process is searching in {self.folder}; choose another --run")
                 self.require_same()  # another process may have come first
                 write_json(folder / FILE, self.to_json())
             except OSError as error:
                 raise UsageError(f"cannot write to {folder} ({error.strerror}); choose another --logs") from error
             yield
-
-    def _lock(self, file: IO[str]) -> None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another process is searching in {self.folder}; choose another --run") from None
-        except OSError:  # a file system without locks
-            pass
 
     def require_same(self) -> None:
         """Do nothing if the folder holds this search, or none yet.

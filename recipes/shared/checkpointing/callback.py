@@ -1,7 +1,5 @@
 """The callback that saves all that training changes, and restores it where it was saved."""
 
-import fcntl
-import json
 import shutil
 import sys
 import zlib
@@ -13,13 +11,13 @@ from typing import IO, Any
 import keras
 import numpy as np
 
-from recipes.shared import distribution, interruption, state
+from recipes.shared import distribution, interruption, runtime, state
 from recipes.shared.checkpointing import states, storage
 from recipes.shared.checkpointing.options import Saving
 from recipes.shared.checkpointing.storage import Folder, Position
 from recipes.shared.data import Dataset
 from recipes.shared.errors import UsageError
-from recipes.shared.files import as_written
+from recipes.shared.files import as_written, lock
 
 Logs = Mapping[str, Any] | None
 FOLDER = "checkpoints"
@@ -75,7 +73,9 @@ class Checkpoints(keras.callbacks.Callback):
         self._folder = Folder(self.path / str(self._trainings))
         self._trainings += 1
         self.first_epoch = 0
-        self._identity = as_written(self.identity | {"data": _fingerprint(self.dataset)})
+        self._identity = as_written(
+            self.identity | {"versions": runtime.versions(), "data": _fingerprint(self.dataset)}
+        )
         self._take_lock()
         if not self.saving.resume:
             return
@@ -172,7 +172,7 @@ class Checkpoints(keras.callbacks.Callback):
         }
         # while the next epoch trains: files take milliseconds
         self._writer = self._writer or ThreadPoolExecutor(1)
-        self._writing = self._writer.submit(self._folder.write, position, storage.encode(content))
+        self._writing = self._writer.submit(self._folder.save, position, storage.encode(content))
 
     def _finish_writing(self) -> None:
         """Wait for the last checkpoint, and say once if there was no room for it."""
@@ -222,7 +222,7 @@ class Checkpoints(keras.callbacks.Callback):
         return named | {f"step/{position:03d}": each for position, each in enumerate(others)}
 
     def _values(self) -> dict[str, np.ndarray]:
-        return {name: state.plain(keras.ops.convert_to_numpy(each)) for name, each in self._variables().items()}
+        return state.values(self._variables())
 
     def _owners(self) -> dict[str, Any]:
         history = getattr(self.model, "history", None)
@@ -242,7 +242,7 @@ class Checkpoints(keras.callbacks.Callback):
                 raise UsageError(f"the training data are others than those of {self.path.parent}; choose another --run")
             if name == "versions":
                 print(
-                    f"{_names(before.get(name))} began this run, {_names(self._identity[name])} goes on with it:"
+                    f"{_said(before.get(name))} began this run, {_said(self._identity[name])} goes on with it:"
                     " it may end with other bits",
                     file=sys.stderr,
                 )
@@ -255,12 +255,9 @@ class Checkpoints(keras.callbacks.Callback):
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / ".lock").open("w", encoding="utf-8")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
-            raise UsageError(f"another process trains in {self.path.parent}; choose another --run") from None
-        except OSError:  # a file system without locks, or no room: what cannot be saved is said where it is saved
-            pass
+        except OSError:  # no room: what cannot be saved is said where it is saved
+            return
+        lock(self._lock, f"another process trains in {self.path.parent}; choose another --run")
 
 
 def _fingerprint(dataset: Dataset | None) -> list[int]:
@@ -278,5 +275,5 @@ def _plain(variable: Any) -> Any:
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
-def _names(versions: Any) -> str:
-    return " ".join(json.dumps(versions or "another version").replace('"', "").strip("{}").split())
+def _said(versions: dict[str, str] | None) -> str:
+    return ", ".join(f"{name}: {version}" for name, version in (versions or {}).items()) or "another version"

@@ -58,15 +58,7 @@ class Folder:
         matches = [FILE.fullmatch(path.name) for path in self.path.glob("*.safetensors")]
         return sorted(Position(int(each[1]), int(each[2]), bool(each[3])) for each in matches if each)
 
-    def save(self, position: Position, content: dict[str, Any]) -> None:
-        """Write `content`: what JSON can hold, and arrays, nested in dictionaries with text keys and in lists.
-
-        Raises:
-            OSError: it cannot be written; what was there before still is.
-        """
-        self.write(position, encode(content))
-
-    def write(self, position: Position, encoded: bytes) -> None:
+    def save(self, position: Position, encoded: bytes) -> None:
         """Write what `encode` returned, in one step, and remove all but the newest two.
 
         Args:
@@ -74,7 +66,7 @@ class Folder:
             encoded: the content.
 
         Raises:
-            OSError: as `save`.
+            OSError: it cannot be written; what was there before still is.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         replace_file(self.path / position.file_name, lambda path: path.write_bytes(encoded))

@@ -9,6 +9,7 @@ import tempfile
 import numpy as np
 import pytest
 
+from recipes.shared import files
 from recipes.shared.errors import UsageError
 from recipes.shared.files import UNFINISHED, ResultFolder, kind_of, replace_file, require_file, write_json
 
@@ -223,3 +224,12 @@ def test_what_lies_at_a_path_is_known_without_an_error_whatever_the_path(places,
         return
     with pytest.raises(UsageError, match=says):
         require_file(places / name)
+
+
+def test_a_lock_is_held_by_one_until_it_is_closed(tmp_path):
+    with (tmp_path / "lock").open("w") as first, (tmp_path / "lock").open("w") as second:
+        files.lock(first, "taken")
+        with pytest.raises(UsageError, match="taken"):
+            files.lock(second, "taken")
+        first.close()
+        files.lock(second, "taken")

@@ -30,7 +30,7 @@ def same(a, b):
 
 def test_content_comes_back_with_its_bits_and_types(tmp_path):
     folder = Folder(tmp_path / "new")
-    folder.save(Position(3, 17), CONTENT)
+    folder.save(Position(3, 17), storage.encode(CONTENT))
     assert same(folder.load(Position(3, 17)), CONTENT)
 
 
@@ -38,7 +38,7 @@ def test_names_tell_the_position_and_the_newest_two_are_kept(tmp_path):
     folder = Folder(tmp_path)
     positions = [Position(1), Position(1, 5), Position(2), Position(9), Position(10), Position(10, ended=True)]
     for position in positions:
-        folder.save(position, {"epoch": position.epoch})
+        folder.save(position, storage.encode({"epoch": position.epoch}))
     assert folder.positions() == positions[-2:]
     position, content, damaged = folder.newest()
     assert (position, content, damaged) == (positions[-1], {"epoch": 10}, [])
@@ -47,7 +47,7 @@ def test_names_tell_the_position_and_the_newest_two_are_kept(tmp_path):
 def test_what_else_lies_there_is_left_alone(tmp_path):
     (tmp_path / "mine.npz").write_bytes(b"")
     for epoch in range(4):
-        Folder(tmp_path).save(Position(epoch), {})
+        Folder(tmp_path).save(Position(epoch), storage.encode({}))
     assert (tmp_path / "mine.npz").exists()
 
 
@@ -59,7 +59,7 @@ def test_a_folder_that_is_not_there_has_none(tmp_path):
 def test_any_damage_is_found_out_and_the_one_before_is_used(tmp_path, seed):
     folder = Folder(tmp_path)
     for epoch in (1, 2):
-        folder.save(Position(epoch), CONTENT | {"epoch": epoch})
+        folder.save(Position(epoch), storage.encode(CONTENT | {"epoch": epoch}))
     path = tmp_path / Position(2).file_name
     whole = path.read_bytes()
     random = np.random.default_rng(seed)
@@ -84,7 +84,7 @@ def test_any_damage_is_found_out_and_the_one_before_is_used(tmp_path, seed):
 
 def test_if_all_are_damaged_the_line_says_so(tmp_path):
     folder = Folder(tmp_path)
-    folder.save(Position(1), CONTENT)
+    folder.save(Position(1), storage.encode(CONTENT))
     (tmp_path / Position(1).file_name).write_bytes(b"no archive")
     with pytest.raises(
         UsageError, match=r"epoch-000001-step-000000000.safetensors is damaged .*; delete the run's folder"
@@ -107,13 +107,13 @@ def test_another_digest_is_damage():
 
 def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     folder = Folder(tmp_path)
-    folder.save(Position(1), CONTENT)
+    folder.save(Position(1), storage.encode(CONTENT))
 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space"):
-        folder.save(Position(2), CONTENT)
+        folder.save(Position(2), storage.encode(CONTENT))
     assert [path.name for path in tmp_path.iterdir()] == [Position(1).file_name]
     assert same(folder.newest()[1], CONTENT)
