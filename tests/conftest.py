@@ -101,6 +101,45 @@ def wait_for():
 
 
 @pytest.fixture(scope="session")
+def server():
+    """A fork server that has imported; multiprocessing has one for all processes of a session."""
+    from recipes.commands import processes
+
+    server = processes.Server()
+    server.wait_until_ready()
+    return server
+
+
+@pytest.fixture(scope="session")
+def result():
+    """A function that runs a child: its exit code, its output, its errors, and how it ended."""
+
+    def result(server, function, *arguments, **options):
+        child = server.start(function, *arguments, **options)
+        try:
+            return child.wait(60), *child.written(), child.last_words()
+        finally:
+            child.close()
+
+    return result
+
+
+@pytest.fixture(scope="session")
+def descendants():
+    """A function that returns the processes that a process has started, and those that they have."""
+
+    def descendants(process):
+        try:
+            threads = list(Path(f"/proc/{process}/task").iterdir())
+            children = [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+        except OSError:  # it has ended meanwhile
+            return []
+        return [*children, *(each for child in children for each in descendants(child))]
+
+    return descendants
+
+
+@pytest.fixture(scope="session")
 def train_into():
     """A function that trains one side of a pair in this process, into a folder, and returns its run."""
     import keras

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from recipes.commands import side
+from recipes.commands import processes as started
 from recipes.commands.benchmark import prepare, rounds
 from recipes.commands.benchmark.cases import CASES
 from recipes.commands.benchmark.measurement import Measurement
@@ -33,7 +33,7 @@ def main(data):
             for size, process in processes.items():
                 process.finish(size // 32)
         finally:
-            side.end([process.process for process in processes.values()], 5)
+            started.end([process.process for process in processes.values()], 5)
     first = processes[SIZES[0]].measurement.median
     for size, process in processes.items():
         median = process.measurement.median

@@ -6,13 +6,12 @@ In turn (A B C A B C ...), each side apart. The steady ratio is of what 8 epochs
 """
 
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from recipes.commands import catalog, side
+from recipes.commands import catalog, processes, side
 from recipes.shared.logging_options import LoggingOptions
 
 LEVELS = ("nothing", "scalars", "everything")
@@ -32,7 +31,7 @@ def main(data: str, rounds: int = 5) -> None:
                         logging = LoggingOptions(level=level)
                         job = side.Job(str(pair.side(name).path), str(folder), hparams, logging=logging)
                         began = time.perf_counter()
-                        subprocess.run(side.command(job), check=True, stderr=subprocess.DEVNULL)
+                        processes.Server(fork=False).start(side.train_here, job).wait()
                         if number:
                             seconds.setdefault((name, level, epochs), []).append(time.perf_counter() - began)
             print(f"round {number}", flush=True)

@@ -7,12 +7,11 @@ Weights must be identical, or the numbers mean nothing.
 """
 
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from recipes.commands import catalog, parity, side
+from recipes.commands import catalog, parity, processes, side
 
 CONTESTANTS = [("fit", 1), ("fit", 10), ("fit", 100), ("fit", 1500), ("custom_loop", None)]  # steps_per_execution
 
@@ -26,7 +25,7 @@ def main(data: str, rounds: int = 3) -> None:
                 folder = Path(logs) / f"{number}_{name}_{steps}"
                 hparams = {"data": data, "steps_per_execution": steps, "epochs": 4}
                 job = side.Job(str(pair.side(name).path), str(folder), hparams)
-                subprocess.run(side.command(job), check=True)
+                processes.Server(fork=False).start(side.train_here, job).wait()
                 report = parity.read_json(folder / "report.json")
                 seconds[name, steps].append(report["seconds_per_epoch"])
                 updates = report["updates"] // 4

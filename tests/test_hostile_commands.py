@@ -227,7 +227,7 @@ def nothing_trains(surroundings, monkeypatch):
         raise UsageError("measured")
 
     monkeypatch.setattr(side, "train", lambda job: {"loss": 1.0})
-    monkeypatch.setattr(compare, "_run", lambda command: (2, "", "trained"))
+    monkeypatch.setattr(compare, "_run", lambda *args: (2, "", "trained"))
     monkeypatch.setattr(search, "run", lambda *args: 0)
     monkeypatch.setattr(tune, "_examples", lambda *args: 100)
     monkeypatch.setattr(board.subprocess, "Popen", refuse)

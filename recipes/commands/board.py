@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from recipes.commands import boards, catalog, flags, side
+from recipes.commands import boards, catalog, flags, processes
 from recipes.commands.names import require_plain
 from recipes.shared.errors import UsageError
 
@@ -54,7 +54,7 @@ def main(args: list[str]) -> int:
             probe.bind(("localhost", options.port))
         except OSError as error:
             raise UsageError(f"port {options.port} cannot be used ({error.strerror}); choose another --port") from error
-    with boards.on(options.logs, names) as logdir, side.sigterm_exits():
+    with boards.on(options.logs, names) as logdir, processes.sigterm_exits():
         arguments = ["--logdir", str(logdir), "--host", "localhost", "--port", str(options.port)]
         process = subprocess.Popen([sys.executable, "-m", "tensorboard.main", *arguments])
         try:
@@ -62,4 +62,4 @@ def main(args: list[str]) -> int:
         except KeyboardInterrupt:
             return 0  # the usual way to close a board; TensorBoard has got the signal too
         finally:
-            side.end([process], PATIENCE)
+            processes.end([process], PATIENCE)

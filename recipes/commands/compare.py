@@ -3,14 +3,13 @@
 import contextlib
 import dataclasses
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from recipes.commands import boards, catalog, flags, parity, report, resuming, side
+from recipes.commands import boards, catalog, flags, parity, processes, report, resuming, side
 from recipes.shared.errors import UsageError
 from recipes.shared.files import kind_of, write_json
 
@@ -108,10 +107,11 @@ def main(args: list[str]) -> int:
     if path is not None:
         side.require_writable_file(path, "--json")
 
+    server = processes.Server(fork=not parsed[0][1].profile)  # a profiler wants a process of its own from the start
     results: list[report.Result] = []
     try:
         for subject, folder, (hparams, options) in zip(subjects, folders, parsed, strict=True):
-            results.append(_compare_subject(subject, folder, hparams, command, options))
+            results.append(_compare_subject(server, subject, folder, hparams, command, options))
             if options.log == "everything":
                 with contextlib.suppress(OSError):  # a full disk: the verdict goes to the screen
                     boards.write_verdict(folder, report.as_markdown(results[-1]))
@@ -140,7 +140,7 @@ def _subjects(names: list[str]) -> list[Subject]:
 
 
 def _compare_subject(
-    subject: Subject, folder: Path, hparams: dict[str, Any], command: str, options: Options
+    server: processes.Server, subject: Subject, folder: Path, hparams: dict[str, Any], command: str, options: Options
 ) -> report.Result:
     """Train both sides, one after the other so that neither takes the other's cores, and compare them.
 
@@ -164,14 +164,13 @@ def _compare_subject(
             saving=options.saving,
             distribution=options.distribution,
         )
-        with report.status(f"{subject.name}: training the {name.replace('_', ' ')} side"):
-            code, output, error = _run(side.command(job))
+        code, output, error = _run(server, job, f"{subject.name}: training the {name.replace('_', ' ')} side")
         if subject.name not in catalog.pairs():  # a user who prints wants to see it
             print(output, end="")
         if code == 2 and error:
             raise UsageError(error.splitlines()[-1])
         if code != 0:
-            result.failures.append(f"{name.replace('_', ' ')}: {error or f'ended without a word, exit code {code}'}")
+            result.failures.append(f"{name.replace('_', ' ')}: {error}")
         result.sides[name] = _read_side(folder / name, source)
     if all(result.sides.values()):
         tolerance = max(subject.custom_loop.tolerance, options.distribution.tolerance)
@@ -179,17 +178,25 @@ def _compare_subject(
     return result
 
 
-def _run(command: list[str]) -> tuple[int, str, str]:
-    """Run `command` and return its exit code, output and errors. It does not outlive this process."""
-    with side.sigterm_exits():
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def _run(server: processes.Server, job: side.Job, what: str) -> tuple[int, str, str]:
+    """Train `job`, say so, and return the exit code, the output, and the errors or else how the process ended.
+
+    The process does not outlive this one.
+    """
+    if not server.is_ready:
+        with report.status("importing TensorFlow"):
+            server.wait_until_ready()
+    with processes.sigterm_exits(), report.status(what):
+        child = server.start(side.train_here, job)
         try:
-            output, error = process.communicate()
+            code = child.wait()
         finally:
-            if process.poll() is None:
-                process.terminate()  # it writes down what it has done, and ends
-                process.wait()
-    return process.returncode, output, error.strip()
+            if child.returncode is None:
+                processes.end([child])  # it writes down what it has done
+    output, error = child.written()
+    ended = child.last_words()
+    child.close()
+    return code, output, error.strip() or ended
 
 
 def _read_side(folder: Path, source: catalog.Source) -> dict[str, Any]:

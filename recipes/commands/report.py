@@ -112,6 +112,8 @@ def show(result: Result) -> None:
     faster = f"  [bold]{result.speedup:.1f} x[/bold]" if result.speedup else ""
     table.add_row("steady epoch", _seconds(fit["seconds_per_epoch"]), _seconds(loop["seconds_per_epoch"]) + faster)
     table.add_row("peak memory", *(f"{side['peak_memory_mib']:.0f} MiB" for side in (fit, loop)))
+    if fit.get("shared_memory_mib") and loop.get("shared_memory_mib"):
+        table.add_row("shared by both", *(f"{side['shared_memory_mib']:.0f} MiB" for side in (fit, loop)))
     table.add_row("steps per execution", *(str(side["steps_per_execution"]) for side in (fit, loop)))
     table.add_row(
         "XLA (jit_compile)", *({True: "on", False: "off", None: "-"}[side["jit_compile"]] for side in (fit, loop))

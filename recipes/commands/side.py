@@ -1,17 +1,14 @@
 """One side of a pair, trained: the verbs `fit` and `loop`, and what `compare` starts as a process for each side."""
 
-import contextlib
 import errno
-import json
 import os
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +18,7 @@ import tyro
 from recipes.commands import boards, catalog, flags, resuming
 from recipes.commands.names import require_plain
 from recipes.commands.parity import finished_files
-from recipes.shared import interruption
+from recipes.shared import interruption, runtime
 from recipes.shared.checkpointing.options import Saving
 from recipes.shared.distribution import Distribution, StrategyName, explain_loss
 from recipes.shared.errors import NoRoom, TrainingDiverged, UsageError, WorkerLost, in_one_line
@@ -108,17 +105,6 @@ class Job:
     logging: LoggingOptions = field(default_factory=LoggingOptions)
     saving: Saving = field(default_factory=Saving)
     distribution: Distribution = field(default_factory=Distribution)
-
-    @classmethod
-    def of_json(cls, text: str) -> "Job":
-        """Return the job that `to_json` wrote."""
-        values = json.loads(text)
-        parts = {"logging": LoggingOptions, "saving": Saving, "distribution": Distribution}
-        return cls(**values | {name: part(**values[name]) for name, part in parts.items()})
-
-    def to_json(self) -> str:
-        """Return the job as text, for another process."""
-        return json.dumps(asdict(self))
 
 
 def main(verb: str, args: list[str]) -> int:
@@ -288,8 +274,12 @@ def describe(
     }
 
 
-def train(job: Job) -> dict[str, float]:
+def train(job: Job, shared_memory_mib: float = 0.0) -> dict[str, float]:
     """Train in this process and return the final test metrics.
+
+    Args:
+        job: what to train.
+        shared_memory_mib: what this process shares with others; `report.json` keeps it apart from its own.
 
     Raises:
         UsageError, TrainingDiverged: as the recipe does.
@@ -308,7 +298,16 @@ def train(job: Job) -> dict[str, float]:
     hparams = hparams_class(**{name: value for name, value in job.hparams.items() if name in known})
     if strategy is not None:
         hparams = replace(hparams, jit_compile=False)  # as Keras' "auto" has it: XLA cannot add up over devices
-    run = Run(Path(job.folder), hparams, job.verbose, job.about, job.logging, Path(job.path), job.saving)
+    run = Run(
+        Path(job.folder),
+        hparams,
+        job.verbose,
+        job.about,
+        job.logging,
+        Path(job.path),
+        job.saving,
+        shared_memory_mib,
+    )
     try:
         with interruption.between_batches(), job.distribution.scope(strategy):
             module.train(hparams, run)
@@ -347,44 +346,11 @@ def _hint(job: Job) -> str:
     return f"; go on with --resume --run {shlex.quote(Path(job.folder).parent.name)}" if job.saving.active else ""
 
 
-@contextlib.contextmanager
-def sigterm_exits() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit meanwhile: by itself it ends a process without reaching any `finally`.
-
-    For code that waits; training stops between batches (`shared.interruption`).
-    """
-    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+def train_here(job: Job) -> None:
+    """Train `job` as what a process is for (`processes.Server.start`), and exit as the command does."""
+    shared = runtime.memory_mib() if "tensorflow" in sys.modules else 0.0  # of the server that was forked
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def end(processes: Sequence[subprocess.Popen[bytes]], patience: float) -> None:
-    """Send SIGTERM to `processes`, and kill what has not ended after `patience` seconds.
-
-    A handler that raises SystemExit is not enough: Python may drop what it raises.
-    """
-    for process in processes:
-        process.terminate()
-    deadline = time.monotonic() + patience
-    for process in processes:
-        try:
-            process.wait(timeout=max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def command(job: Job) -> list[str]:
-    """Return the command that trains `job` in a process of its own."""
-    # -P: what lies in the working directory must not shadow a module
-    return [sys.executable, "-P", "-m", "recipes.commands.side", job.to_json()]
-
-
-if __name__ == "__main__":
-    try:
-        train(Job.of_json(sys.argv[1]))
+        train(job, shared)
     except (UsageError, TrainingDiverged, WorkerLost) as error:
         print(in_one_line(error), file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)

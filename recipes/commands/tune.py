@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from recipes.commands import catalog, flags, side
+from recipes.commands import catalog, flags, processes, side
 from recipes.commands.tuning.specification import Budget, Specification, TunerName
 from recipes.shared import runtime, search_space
 from recipes.shared.errors import UsageError
@@ -78,13 +78,16 @@ def main(args: list[str]) -> int:
     run = options.run or f"{options.side}-{options.tuner}"
     folder = side.run_folder(options.logs, name, options.run).with_name(f"tune-{run}")
 
+    server = processes.Server()
+    if options.workers:
+        server.prepare()  # it imports while this process does
     runtime.configure()
     from recipes.commands.tuning import search
 
     command = shlex.join(["recipes", "tune", *args])
     specification = _specify(options, name, source, hparams, flags.given(rest), folder, command)
-    with side.sigterm_exits():
-        return search.run(specification, options.retrain)
+    with processes.sigterm_exits():
+        return search.run(specification, server, options.retrain)
 
 
 def _check(options: Options, name: str, source: catalog.Source) -> None:

@@ -32,6 +32,7 @@ class Run:
         logging: what TensorBoard gets; everything if not given.
         source: the recipe's file, which TensorBoard shows.
         saving: whether and when checkpoints are saved, and whether to go on from one; none if not given.
+        shared_memory_mib: what of this process' memory other processes share, for the report.
 
     Raises:
         UsageError: `runtime.configure()` was not called in this process.
@@ -46,6 +47,7 @@ class Run:
         logging: LoggingOptions | None = None,
         source: Path | None = None,
         saving: Saving | None = None,
+        shared_memory_mib: float = 0.0,
     ) -> None:
         runtime.require_configured()
         self.folder = Path(folder)
@@ -55,6 +57,7 @@ class Run:
         self.logging = logging or LoggingOptions()
         self.source = source
         self.saving = saving or Saving()
+        self.shared_memory_mib = shared_memory_mib
         self.children: list[Run] = []
         self.metrics: dict[str, float] = {}
         self.validation_metrics: dict[str, float] = {}
@@ -118,7 +121,16 @@ class Run:
         folder, logging = self.folder / name, self.logging
         if self.saving.resume and (folder / "report.json").is_file():
             logging = LoggingOptions(level="nothing")  # it has ended: its end is restored, and TensorBoard has it all
-        child = Run(folder, hparams or self.hparams, self.verbose, self.about, logging, self.source, self.saving)
+        child = Run(
+            folder,
+            hparams or self.hparams,
+            self.verbose,
+            self.about,
+            logging,
+            self.source,
+            self.saving,
+            self.shared_memory_mib,
+        )
         child.recorder.remedy = remedy or child.recorder.remedy
         child.recorder.parent = self.recorder
         self.children.append(child)
@@ -210,7 +222,8 @@ class Run:
             "first_epoch_seconds": first_epochs[0] if first_epochs else None,
             "seconds_per_epoch": float(np.mean(steady_epochs)) if steady_epochs else None,
             "seconds_total": time.perf_counter() - self.began,
-            "peak_memory_mib": runtime.peak_memory_mib(),
+            "peak_memory_mib": runtime.peak_memory_mib() - self.shared_memory_mib,
+            "shared_memory_mib": self.shared_memory_mib,
             "steps_per_execution": recorders[0].steps_per_execution,
             "jit_compile": recorders[0].jit_compile,
             "updates": sum(recorder.updates for recorder in recorders),

@@ -25,16 +25,23 @@ def configure(make_strategy: Callable[[], Any] = lambda: None) -> Any:
     loop inside one graph or under a static batch shape (a prototype measured 4e-4 after training a transformer outside
     XLA; the MLP of this collection does not need it). Call it before anything is traced.
     """
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with _quiet_import():
-        import tensorflow as tf
+    import_tensorflow()
+    import tensorflow as tf
 
+    with _quiet():
         tf.config.list_physical_devices()
         strategy = make_strategy()
         tf.constant(0)  # the first operation is what looks for GPUs, and complains when there are none
     tf.config.optimizer.set_experimental_options({"constant_folding": False})
     return strategy
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow quietly, as Keras' backend. No device is looked for yet, so a process may fork afterwards."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _quiet():
+        import tensorflow  # noqa: F401  for its effect
 
 
 def require_configured() -> None:
@@ -107,8 +114,8 @@ def _processor() -> str:
 
 
 @contextlib.contextmanager
-def _quiet_import() -> Iterator[None]:
-    """Hold back what TensorFlow's C++ side writes to stderr while it loads; show it if loading fails."""
+def _quiet() -> Iterator[None]:
+    """Hold back what TensorFlow's C++ side writes to stderr while it starts; show it if that fails."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as held_back:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from recipes.commands import side
+from recipes.commands import processes as started
 from recipes.commands.benchmark.cases import Case
 from recipes.commands.benchmark.contestants import CONTESTANTS, Contestant
 from recipes.commands.benchmark.measurement import CaseResult, Measurement
@@ -76,7 +76,7 @@ def measure(case: Case, peers: bool, data: str, rounds: int, threads: int, examp
             for process in processes:
                 process.finish(result.steps)
         finally:
-            side.end([process.process for process in processes], PATIENCE)
+            started.end([process.process for process in processes], PATIENCE)
     return result
 
 

@@ -5,28 +5,23 @@ of this machine that dies is started again under its old name, and the protocol 
 worker elsewhere is given to another when its time is over.
 """
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from concurrent import futures
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 import grpc
 from keras_tuner.src import protos
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
 
-from recipes.commands import side
+from recipes.commands import processes
 from recipes.commands.tuning.specification import Specification
-from recipes.commands.tuning.worker import VARIABLES, WorkersLost
+from recipes.commands.tuning.worker import VARIABLES, WorkersLost, work_here
 from recipes.shared.errors import UsageError
 
 ANY_PORT = ("127.0.0.1", 0)
 POLL_SECONDS = 0.2
-PATIENCE = 15  # seconds that a worker gets to end its batch, or what it is compiling
+PATIENCE = 15  # seconds of silence after which a worker elsewhere is taken to have ended
 MOST_DEATHS = 3  # of one worker in a row, with no trial ended in between
 
 
@@ -35,18 +30,9 @@ class Worker:
     """A worker process of this machine."""
 
     name: str
-    process: subprocess.Popen[bytes]
-    output: IO[bytes]
+    process: processes.Child
     deaths: int = 0
     ended_before: int = 0  # trials of the search that had ended when it died last
-
-    def last_words(self) -> str:
-        """Return what it died of: a signal, or the last line that it wrote."""
-        if self.process.returncode < 0:
-            return f"signal {-self.process.returncode}"
-        self.output.seek(0)
-        lines = self.output.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"exit code {self.process.returncode}"
 
 
 @dataclass
@@ -57,11 +43,13 @@ class Chief:
         specification: the search.
         oracle: what proposes the trials.
         address: host and port to listen at; port 0 is any free one.
+        server: what starts the workers of this machine.
     """
 
     specification: Specification
     oracle: Any
     address: tuple[str, int]
+    server: processes.Server = field(default_factory=processes.Server)
     workers: list[Worker] = field(default_factory=list)
 
     def run(self) -> None:
@@ -84,22 +72,22 @@ class Chief:
         try:
             for number in range(1, self.specification.workers + 1):
                 name = f"local-{number}"  # workers elsewhere may be called worker-1
-                self.workers.append(Worker(name, *self._start(name)))
+                self.workers.append(Worker(name, self._start(name)))
             while not self._is_over(servicer):
                 time.sleep(POLL_SECONDS)
                 if self.oracle.broken is not None:
                     raise self.oracle.broken
                 self._watch()
         finally:
-            side.end([worker.process for worker in self.workers], PATIENCE)
+            processes.end([worker.process for worker in self.workers])
             for worker in self.workers:
-                worker.output.close()
+                worker.process.close()
             server.stop(grace=None).wait()
 
     def _is_over(self, servicer: OracleServicer) -> bool:
         if not servicer.stop_triggered or self.oracle.workers_at_work():
             return False
-        if any(worker.process.poll() is None for worker in self.workers):
+        if any(worker.process.returncode is None for worker in self.workers):
             return False
         # Workers that live ask every now and then until they hear that there is no more.
         silent = time.monotonic() - self.oracle.heard_at
@@ -117,37 +105,28 @@ class Chief:
                 else:
                     self.oracle.take_back(name)
         for worker in self.workers:
-            if worker.process.poll() not in (None, 0):
+            if worker.process.returncode not in (None, 0):
                 self._start_again(worker)
-        alive = any(worker.process.poll() is None for worker in self.workers)
+        alive = any(worker.process.returncode is None for worker in self.workers)
         if not at_work and not alive and now - self.oracle.heard_at > limit:
             raise WorkersLost(f"no worker has asked for a trial for {limit:g} s")
 
     def _start_again(self, worker: Worker) -> None:
         if worker.process.returncode == 2:  # a mistake that every worker would make
-            raise UsageError(worker.last_words())
+            raise UsageError(worker.process.last_words())
         ended = len(self.oracle.end_order)
         worker.deaths = worker.deaths + 1 if ended == worker.ended_before else 1
         worker.ended_before = ended
         if worker.deaths > MOST_DEATHS:
-            raise WorkersLost(f"{worker.name} died {worker.deaths} times in a row: {worker.last_words()}")
-        print(f"{worker.name} died ({worker.last_words()}); starting it again", flush=True)
-        worker.output.close()
-        worker.process, worker.output = self._start(worker.name)
+            raise WorkersLost(f"{worker.name} died {worker.deaths} times in a row: {worker.process.last_words()}")
+        print(f"{worker.name} died ({worker.process.last_words()}); starting it again", flush=True)
+        worker.process.close()
+        worker.process = self._start(worker.name)
         trial = self.oracle.ongoing_trials.get(worker.name)
         if trial is not None:
             self.oracle.began_at[trial.trial_id] = time.monotonic()
 
-    def _start(self, name: str) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    def _start(self, name: str) -> processes.Child:
         host, port = self.address
         variables = dict(zip(VARIABLES, (name, host, str(port)), strict=True))
-        text = json.dumps(self.specification.to_json())
-        output = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the worker
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "recipes.commands.tuning.worker", str(os.getpid()), text],
-            env=os.environ | variables,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for the chief, which ends its workers
-        )
-        return process, output
+        return self.server.start(work_here, self.specification, variables=variables)

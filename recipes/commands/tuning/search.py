@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from recipes.commands import boards, catalog, side
+from recipes.commands import boards, catalog, processes, side
 from recipes.commands.parity import read_json
 from recipes.commands.tuning import chief, oracle, progress, results, trials, tuner, worker
 from recipes.commands.tuning.specification import Specification
@@ -13,13 +13,14 @@ from recipes.commands.tuning.trials import Trial
 from recipes.shared.errors import UsageError
 
 
-def run(specification: Specification, retrain: bool = False) -> int:
+def run(specification: Specification, server: processes.Server, retrain: bool = False) -> int:
     """Search, or help to search where KerasTuner's variables make this process a worker, and return the exit code.
 
     It is 0 unless every trial failed, or no process was left to train.
 
     Args:
         specification: the search.
+        server: what starts workers.
         retrain: train with the best values afterwards.
 
     Raises:
@@ -35,7 +36,7 @@ def run(specification: Specification, retrain: bool = False) -> int:
             worker.work(specification)
             return 0
         with specification.entered():
-            winner = _search(specification, role)
+            winner = _search(specification, server, role)
             if winner is not None and retrain:
                 _retrain(specification, winner)
         boards.refresh(logs)
@@ -49,7 +50,7 @@ def run(specification: Specification, retrain: bool = False) -> int:
     return 0
 
 
-def _search(specification: Specification, role: str) -> Trial | None:
+def _search(specification: Specification, server: processes.Server, role: str) -> Trial | None:
     """Run the trials that are missing, show the result, and return the best one; None if all have failed."""
     proposing = oracle.make(specification)
     proposing.prepare(Path(specification.folder))
@@ -62,7 +63,7 @@ def _search(specification: Specification, role: str) -> Trial | None:
             address = worker.address() if role == "chief" else chief.ANY_PORT
             if role == "chief":
                 print(f"waiting for workers at {address[0]}:{address[1]}", flush=True)
-            chief.Chief(specification, proposing, address).run()
+            chief.Chief(specification, proposing, address, server).run()
         else:
             tuner.search(specification, proposing)
     except (KeyboardInterrupt, SystemExit):

@@ -1,6 +1,7 @@
 """One trial: the recipe's own training in a folder of its own, and what it came to."""
 
 import contextlib
+import os
 import shutil
 import traceback
 from collections.abc import Sequence
@@ -204,7 +205,7 @@ def _begin_attempt(place: Path) -> None:
     for path in place.iterdir():
         if path.name != KERAS_TUNERS:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    write_json(place / ATTEMPTS, {"count": attempts + 1})
+    write_json(place / ATTEMPTS, {"count": attempts + 1, "process": os.getpid()})
 
 
 def _forget_attempt(place: Path) -> None:

@@ -3,14 +3,11 @@
 TensorFlow is imported after its settings are made, so nothing up here imports it.
 """
 
-import json
 import os
 import sys
-import threading
-import time
 import warnings
 
-from recipes.commands.side import sigterm_exits
+from recipes.commands.processes import sigterm_exits
 from recipes.commands.tuning.specification import Specification
 from recipes.shared import runtime
 from recipes.shared.errors import UsageError
@@ -68,29 +65,13 @@ def work(specification: Specification) -> None:
             raise WorkersLost(f"the chief {does}: {error.details()}") from error
 
 
-def die_with(parent: int) -> None:
-    """End this process when its parent ends: a chief that is killed cannot tell its workers."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def main(chief: int, text: str) -> int:
-    """Run a worker of the search in `text` for the process `chief` of this machine, which has started it."""
-    die_with(chief)
+def work_here(specification: Specification) -> None:
+    """Be a worker that the chief of this machine has started, and exit with 2 for a mistake that all would make."""
+    os.setsid()  # Ctrl-C is for the chief, which ends its workers
     runtime.configure()
     try:
         with sigterm_exits():
-            work(Specification.of_json(json.loads(text)))
+            work(specification)
     except (UsageError, WorkersLost) as error:
         print(error)
-        return 2 if isinstance(error, UsageError) else 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), sys.argv[2]))
+        sys.exit(2 if isinstance(error, UsageError) else 1)

@@ -163,8 +163,7 @@ def finished(compared, tmp_path, monkeypatch):
 def in_process(tmp_path, monkeypatch):
     """Train the sides in this process rather than each in its own, which costs seconds; start in an empty folder."""
 
-    def run(command):
-        job = side.Job.of_json(command[-1])
+    def run(server, job, what):
         started.append(job)
         try:
             side.train(job)
@@ -185,7 +184,7 @@ def in_process(tmp_path, monkeypatch):
 def no_training(tmp_path, monkeypatch):
     """Fail as soon as a side would be trained; start in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(compare, "_run", lambda command: pytest.fail("trained all the same"))
+    monkeypatch.setattr(compare, "_run", lambda *args: pytest.fail("trained all the same"))
 
 
 def refusal(capsys, *args):
@@ -431,7 +430,7 @@ def test_bad_data_is_refused_by_the_real_command_in_one_line(tmp_path):
 
 
 def test_a_side_that_breaks_is_shown_with_its_last_words_and_exits_with_1(no_training, monkeypatch, capsys):
-    monkeypatch.setattr(compare, "_run", lambda command: (1, "", "Traceback ...\nValueError: the user's mistake"))
+    monkeypatch.setattr(compare, "_run", lambda *args: (1, "", "Traceback ...\nValueError: the user's mistake"))
     assert main(["compare", "mlp_classifier", "--json", "results.json"]) == 1
     assert "ValueError: the user's mistake" in capsys.readouterr().out
     (result,) = json.loads(Path("results.json").read_text())
@@ -463,7 +462,7 @@ def test_several_recipes_share_the_flags_that_each_can_use(in_process, capsys):
 
 def test_a_recipe_for_one_device_goes_without_the_strategy_of_the_others(no_training, monkeypatch, capsys):
     jobs = []
-    monkeypatch.setattr(compare, "_run", lambda command: jobs.append(side.Job.of_json(command[-1])) or (1, "", "x"))
+    monkeypatch.setattr(compare, "_run", lambda server, job, what: jobs.append(job) or (1, "", "x"))
     assert main(["compare", "mlp_classifier", "momentum", "--strategy", "mirrored", "--devices", "2"]) == 1
     assert [job.distribution.strategy for job in jobs] == ["mirrored", "mirrored", "none", "none"]
     assert [job.about["tolerance"] for job in jobs[:2]] == [distribution.TOLERANCE] * 2
@@ -471,12 +470,12 @@ def test_a_recipe_for_one_device_goes_without_the_strategy_of_the_others(no_trai
 
 
 @pytest.mark.usefixtures("in_process")
-def test_a_side_that_is_killed_without_a_word_is_called_stopped(monkeypatch, capsys):
-    monkeypatch.setattr(compare, "_run", lambda command: (-9, "", ""))
+def test_a_side_that_is_killed_is_called_stopped(monkeypatch, capsys):
+    monkeypatch.setattr(compare, "_run", lambda *args: (-9, "", "killed by signal 9"))
     assert main(["compare", "mlp_classifier"]) == 1
     out = capsys.readouterr().out
     assert "STOPPED" in out
-    assert "fit: ended without a word" in out
+    assert "fit: killed by signal 9" in out
 
 
 def test_two_files_of_ours_can_be_named_by_path(in_process):
@@ -548,7 +547,7 @@ def subjects(no_training, monkeypatch):
     """What would be trained, and where; every pair is said to be identical."""
     seen = []
 
-    def compare_subject(subject, folder, hparams, command, logging):
+    def compare_subject(server, subject, folder, hparams, command, logging):
         folder.mkdir(parents=True)
         seen.append((subject.name, folder))
         sides = {name: {} for name in catalog.SIDES}
@@ -605,7 +604,7 @@ def test_the_hints_for_runs_elsewhere_say_where(subjects, capsys):
 )
 def test_both_sides_of_all_recipes_log_what_the_flags_say(flags, logging, no_training, monkeypatch):
     jobs = []
-    monkeypatch.setattr(compare, "_run", lambda command: jobs.append(side.Job.of_json(command[-1])) or (1, "", "x"))
+    monkeypatch.setattr(compare, "_run", lambda server, job, what: jobs.append(job) or (1, "", "x"))
     assert main(["compare", "mlp_classifier", "linear_svm", *flags]) == 1
     assert [job.logging for job in jobs] == [logging] * 4
 

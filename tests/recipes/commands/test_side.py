@@ -422,39 +422,6 @@ def test_a_name_resolves_to_the_file_of_the_side(cwd):
     assert side.resolve("own.py", "fit") == ("own", catalog.Source(Path("own.py")))
 
 
-def test_processes_get_the_time_to_end_and_those_that_do_not_are_killed():
-    signals = "import signal, time; signal.signal(signal.SIGTERM, signal.{}); print(flush=True); time.sleep(60)"
-    processes = [
-        subprocess.Popen([sys.executable, "-c", signals.format(handler)], stdout=subprocess.PIPE)
-        for handler in ("SIG_IGN", "SIG_DFL")
-    ]
-    for process in processes:
-        process.stdout.readline()  # it handles signals as it shall
-    side.end(processes, 0.5)
-    assert [process.returncode for process in processes] == [-signal.SIGKILL, -signal.SIGTERM]
-    for process in processes:
-        process.stdout.close()
-
-
-@pytest.mark.parametrize(
-    "logging",
-    [
-        LoggingOptions(),
-        LoggingOptions(level="nothing"),
-        LoggingOptions(every=7, profile=True),
-        LoggingOptions(level="scalars", profile=True),
-    ],
-)
-def test_a_job_survives_the_way_into_another_process(logging):
-    hparams = {"widths": [1, 2], "data": "é", "rate": 1e-3, "n": None}
-    job = side.Job("a b.py", "logs/x", hparams, {"side": "fit"}, 2, logging)
-    *command, text = side.command(job)
-    assert command == [sys.executable, "-P", "-m", "recipes.commands.side"]
-    assert text == job.to_json()
-    assert side.Job.of_json(text) == job
-    assert isinstance(side.Job.of_json(text).logging, LoggingOptions)
-
-
 @pytest.mark.parametrize(
     ("flags", "logging"),
     [

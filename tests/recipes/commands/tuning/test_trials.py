@@ -1,6 +1,7 @@
 """One trial, around a training of the test's own that is over at once."""
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -257,7 +258,7 @@ def test_a_trial_is_attempted_twice_and_no_third_time(search, training, place):
     for attempt in (1, 2):
         with pytest.raises(Killed):
             run(search)
-        assert content(place / trials.ATTEMPTS) == {"count": attempt}
+        assert content(place / trials.ATTEMPTS) == {"count": attempt, "process": os.getpid()}
     assert failure(search, place)["reason"] == oracles.KILLED_TWICE
     assert len(training.jobs) == 2
     assert not (place / trials.ATTEMPTS).exists()
@@ -301,7 +302,7 @@ def test_a_damaged_count_of_attempts_counts_from_the_start(search, training, pla
     training.fails(Killed())
     with pytest.raises(Killed):
         run(search)
-    assert content(place / trials.ATTEMPTS) == {"count": 1}
+    assert content(place / trials.ATTEMPTS) == {"count": 1, "process": os.getpid()}
 
 
 def test_the_folder_is_cleared_before_an_attempt_but_for_kerastuners_file(search, training, place):

@@ -1,8 +1,3 @@
-import subprocess
-import sys
-import time
-from pathlib import Path
-
 import pytest
 
 from recipes.commands.tuning import worker
@@ -41,24 +36,3 @@ def test_variables_that_make_no_sense_are_refused(variables, message, monkeypatc
 
     with pytest.raises(UsageError, match=message):
         ask()
-
-
-def test_a_worker_ends_when_its_parent_does(tmp_path):
-    child = "import os, time; from recipes.commands.tuning import worker; worker.die_with(os.getppid()); time.sleep(60)"
-    parent = f"""
-import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", {child!r}])
-print(child.pid, flush=True)
-time.sleep(60)
-"""
-    process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
-    with process:
-        pid = int(process.stdout.readline())
-        cmdline = Path(f"/proc/{pid}/cmdline")
-        deadline = time.monotonic() + 30
-        time.sleep(3)  # it has imported, and watches
-        assert cmdline.read_bytes()
-        process.kill()
-        while cmdline.exists() and cmdline.read_bytes() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert not cmdline.exists() or not cmdline.read_bytes()
