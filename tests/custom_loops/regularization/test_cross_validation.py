@@ -24,8 +24,9 @@ def test_the_folds_partition_the_data_and_each_has_every_class():
     assert sorted(back.tolist()) == sorted(raw.features.tolist())
 
 
-def test_each_fold_scores_the_same_on_both_sides_and_the_summary_is_theirs(train):
-    fit, loop = (train("cross_validation", side, epochs=8, dropout=0.4) for side in SIDES)
+@pytest.mark.parametrize("folds", [3, pytest.param(5, marks=pytest.mark.slow)])
+def test_each_fold_scores_the_same_on_both_sides_and_the_summary_is_theirs(trained, folds):
+    fit, loop = (trained("cross_validation", side, folds=folds, epochs=8, dropout=0.4) for side in SIDES)
     result = parity.compare(fit.folder, loop.folder)
     assert result.identical, result.reasons
     assert [child.metrics for child in fit.children] == [child.metrics for child in loop.children]
@@ -57,9 +58,9 @@ def test_one_trace_serves_every_shape_of_batch_over_all_folds(train, monkeypatch
     assert traced == [(None, 30)]
 
 
-def test_every_fold_starts_afresh(train):
+def test_every_fold_starts_afresh(train, trained):
     """A fold's result does not depend on the folds before it: the second alone ends as it does after the first."""
-    run = train("cross_validation", "custom_loop", folds=3, epochs=3)
+    run = trained("cross_validation", "custom_loop", folds=3, epochs=3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "folds", lambda hparams, count, folds=data.folds: folds(hparams, count)[1:2] * 2)
         alone = train("cross_validation", "custom_loop", folds=3, epochs=3)
