@@ -11,6 +11,7 @@ from custom_loops import loop
 from recipes.commands import catalog
 from recipes.shared import programs
 from recipes.supervised import mlp_classifier, softmax_classifier
+from tests import trainings
 
 # Every pair that shares, what it trains with first, and what with then: all that may differ does.
 SHARING = [name for name, pair in catalog.pairs().items() if "programs.reuse(" in pair.fit.text]
@@ -47,15 +48,24 @@ def test_the_pairs_that_share_do_so_on_both_sides():
     assert [name for name, pair in catalog.pairs().items() if "programs.reuse(" in pair.custom_loop.text] == SHARING
 
 
+def shared():
+    """Return a name and whether XLA compiles: two pairs without it, one of which draws, and all as they are."""
+    yield from (("mlp_classifier", False), ("dropout", False))
+    for name in SHARING:
+        jit_compile = trainings.module_of(name, "fit").HParams().jit_compile
+        if name != "dropout" or jit_compile:
+            yield pytest.param(name, jit_compile, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize("side", ["fit", "custom_loop"])
-@pytest.mark.parametrize("name", SHARING)
-def test_a_shared_program_gives_the_bits_of_a_program_of_its_own(name, side, train, traced):
-    alone = train(name, side, **SECOND)
+@pytest.mark.parametrize(("name", "jit_compile"), list(shared()))
+def test_a_shared_program_gives_the_bits_of_a_program_of_its_own(name, jit_compile, side, train, traced):
+    alone = train(name, side, **SECOND, jit_compile=jit_compile)
     traced.clear()
     with programs.kept():
-        train(name, side, **FIRST)
+        train(name, side, **FIRST, jit_compile=jit_compile)
         before = len(traced)
-        shared = train(name, side, **SECOND)
+        shared = train(name, side, **SECOND, jit_compile=jit_compile)
     assert before
     assert len(traced) == before
     assert files(shared) == files(alone)

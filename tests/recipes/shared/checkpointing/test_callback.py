@@ -60,8 +60,23 @@ def executions(folder):
     return [report["updates"] // report["steps_per_execution"] for report in reports if not report["children"]]
 
 
-@pytest.mark.parametrize("side", ["fit", "custom_loop"])
-@pytest.mark.parametrize("name", PAIRS)
+# Both sides, and variables of each kind; the pair for each mechanism is with the others' under `slow`.
+FEW = {
+    ("adam", "custom_loop"),
+    ("dropout", "custom_loop"),
+    ("early_stopping", "fit"),
+    ("gradient_descent", "custom_loop"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        pytest.param(name, side, marks=[] if (name, side) in FEW else pytest.mark.slow)
+        for name in PAIRS
+        for side in ("fit", "custom_loop")
+    ],
+)
 def test_a_run_that_was_cut_off_ends_with_the_bits_of_one_that_was_not(tmp_path, train_into, cut_off, name, side):
     whole = train_into(tmp_path / "whole", name, side, saving=SAVING, **PAIRS[name])
     assert any(tmp_path.glob("whole/**/checkpoints"))
@@ -142,17 +157,16 @@ def make(folder, side, saving, epochs=6, others=(), hparams=None):
     return {name.split()[0]: array.tobytes() for name, array in state.arrays(model).items()}, history
 
 
+@pytest.mark.parametrize("moments", [[2], pytest.param([5, 1, 7, 11], marks=pytest.mark.slow)], ids=["once", "often"])
 @pytest.mark.parametrize("side", ["fit", "custom_loop"])
-def test_all_that_training_changes_is_saved(tmp_path, cut_off, side):
+def test_all_that_training_changes_is_saved(tmp_path, cut_off, side, moments):
     whole = make(tmp_path / "whole", side, SAVING)
-    for moments in ([2], [5, 1, 7, 11]):
-        folder = tmp_path / f"cut-{moments}"
-        for moment in moments:
-            cut_off(moment * (4 if side == "fit" else 1))
-            with pytest.raises(CutOff):
-                make(folder, side, RESUMING)
-        cut_off(-1)
-        assert make(folder, side, RESUMING) == whole, moments
+    for moment in moments:
+        cut_off(moment * (4 if side == "fit" else 1))
+        with pytest.raises(CutOff):
+            make(tmp_path / "cut", side, RESUMING)
+    cut_off(-1)
+    assert make(tmp_path / "cut", side, RESUMING) == whole
 
 
 def test_within_an_epoch_a_loop_saves_as_often_as_it_is_told(tmp_path, cut_off):
@@ -168,18 +182,18 @@ def test_within_an_epoch_a_loop_saves_as_often_as_it_is_told(tmp_path, cut_off):
     assert make(folder, "custom_loop", RESUMING) == whole
 
 
-def test_an_early_stop_is_not_undone(tmp_path, train_into):
+@pytest.mark.parametrize("side", ["fit", "custom_loop"])
+def test_an_early_stop_is_not_undone(tmp_path, train_into, side):
     settings = PAIRS["early_stopping"]
-    for side in ("fit", "custom_loop"):
-        whole = train_into(tmp_path / side, "early_stopping", side, NOTHING, SAVING, **settings)
-        epochs = len(json.loads((whole.folder / "history.json").read_text())["loss"])
-        assert epochs < settings["epochs"]
-        before = (whole.folder / "state.npz").read_bytes(), (whole.folder / "history.json").read_bytes()
-        (whole.folder / "report.json").unlink()  # cut off between the end of training and that of the run
-        train_into(tmp_path / side, "early_stopping", side, NOTHING, RESUMING, **settings)
-        with np.load(whole.folder / "state.npz") as archive:
-            assert archive["optimizer/000 adam/iteration"] > 0
-        assert (whole.folder / "history.json").read_bytes() == before[1]
+    whole = train_into(tmp_path / side, "early_stopping", side, NOTHING, SAVING, **settings)
+    epochs = len(json.loads((whole.folder / "history.json").read_text())["loss"])
+    assert epochs < settings["epochs"]
+    before = (whole.folder / "history.json").read_bytes()
+    (whole.folder / "report.json").unlink()  # cut off between the end of training and that of the run
+    train_into(tmp_path / side, "early_stopping", side, NOTHING, RESUMING, **settings)
+    with np.load(whole.folder / "state.npz") as archive:
+        assert archive["optimizer/000 adam/iteration"] > 0
+    assert (whole.folder / "history.json").read_bytes() == before
 
 
 class Counter(keras.callbacks.Callback):

@@ -594,7 +594,7 @@ def trained_deep(tmp_path_factory):
 
 
 @SIDES
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_gradients_are_those_of_the_first_examples_in_inference_mode(trained_deep, train_side, jit_compile):
     folder, model, taken = trained_deep(train_side, jit_compile=jit_compile)
     norms = dict(read(folder / "train")["probe_gradient_norm"])
@@ -639,10 +639,10 @@ LEVELS = {
     ("train_side", "options", "levels"),
     [
         (fit, {}, list(LEVELS)),
-        (fit, {"steps_per_execution": 4}, ["every=3", "nothing"]),
+        pytest.param(fit, {"steps_per_execution": 4}, ["every=3", "nothing"], marks=pytest.mark.slow),
         (fit_by_loop, {}, list(LEVELS)),
-        (fit_by_loop, {"steps_per_execution": 4}, ["every=3", "nothing"]),
-        (fit_by_loop, {"jit_compile": True}, ["every=3", "nothing"]),
+        pytest.param(fit_by_loop, {"steps_per_execution": 4}, ["every=3", "nothing"], marks=pytest.mark.slow),
+        pytest.param(fit_by_loop, {"jit_compile": True}, ["every=3", "nothing"], marks=pytest.mark.slow),
     ],
     ids=["fit", "fit-4", "loop", "loop-4", "loop-xla"],
 )
