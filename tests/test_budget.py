@@ -1,5 +1,6 @@
 """The budget of the tests can fail: what is too dear is, wherever the time goes."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from tests import budget
 
 pytest_plugins = ["pytester"]
+
+ROOT = Path(budget.__file__).parents[1]
 
 CONFTEST = """
 import os
@@ -64,7 +67,7 @@ INI = "[pytest]\nmarkers =\n    slow: takes long\n"
 @pytest.fixture
 def run(pytester, monkeypatch):
     """A function that runs tests under the plugin and returns the exit code and the lines that were printed."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(budget.__file__).parents[1]))  # for the processes of pytest-xdist
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for the processes of pytest-xdist
 
     def run(tests, *options):
         pytester.makeconftest(CONFTEST)
@@ -124,3 +127,13 @@ def test_the_budget_grows_with_the_pairs():
     assert budget.most_seconds_of_all(18) == 14 * 60
     assert budget.most_seconds_of_all(64) <= 22 * 60
     assert budget.most_seconds_of_all(19) - budget.most_seconds_of_all(18) == 10
+
+
+def test_what_has_no_mark_and_what_has_one_is_run_by_a_command_each():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    assert {line.partition(":")[0] for line in settings["markers"]} == set(budget.MARKS)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (without,) = [line for line in makefile.splitlines() if '-m "not ' in line]
+    assert set(without.partition('"not ')[2].rstrip('"').split(" and not ")) == set(budget.MARKS)
+    (with_one,) = [line for line in makefile.splitlines() if " or " in line and '-m "' in line]
+    assert set(with_one.partition('-m "')[2].rstrip('"').split(" or ")) == set(budget.MARKS)

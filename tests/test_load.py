@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from recipes.commands import boards, parity
+from tests.trainings import slow
 
 RUNS = {"a": "loop", "b": "loop", "c": "fit", "d": "fit"}
 SIDES = {"loop": "custom_loop", "fit": "fit"}
@@ -85,7 +86,7 @@ def losses(board, run):
     return [value for _, _, value in points]
 
 
-@pytest.mark.parametrize("side", [pytest.param("fit", marks=pytest.mark.slow), "custom_loop"])
+@pytest.mark.parametrize("side", [slow("fit"), "custom_loop"])
 @pytest.mark.parametrize("jump", [-86400.0, 86400.0 * 365])
 def test_a_clock_that_jumps_changes_no_result(tmp_path, train_into, monkeypatch, side, jump):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -117,6 +117,11 @@ class Cache:
             yield
 
 
+def slow(*values: Any) -> Any:
+    """Return values for parameters that only `.ci/run` takes, because `make test` has others for the same code."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def seeds(number: int) -> list[Any]:
     """Return values for a parameter `seed`: 0, which `make test` takes, and the others, which `make claims` adds."""
-    return [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, number))]
+    return [0, *map(slow, range(1, number))]

@@ -10,9 +10,9 @@ import tensorflow as tf
 from custom_loops import loop
 from recipes.shared import data, losses, streaming
 from recipes.shared.errors import UsageError
+from tests.trainings import slow
 
 EXAMPLES, BATCH = 100, 8  # 12 full batches and one of 4
-SLOW = pytest.mark.slow  # the same code as the other values of the parameter
 HOOKS = {
     f"on_{what}_{when}" for what in ("train", "epoch", "train_batch", "test", "test_batch") for when in ("begin", "end")
 }
@@ -97,7 +97,7 @@ def same_bytes(a, b):
     return [v.numpy().tobytes() for v in a.variables] == [v.numpy().tobytes() for v in b.variables]
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 5, pytest.param(13, marks=SLOW), pytest.param(20, marks=SLOW)])
+@pytest.mark.parametrize("steps_per_execution", [1, 5, slow(13), slow(20)])
 def test_hooks_are_called_as_fit_calls_them(dataset, steps_per_execution):
     by_fit, by_loop = Recording(), Recording()
     fit(dataset, [by_fit], steps_per_execution)
@@ -106,7 +106,7 @@ def test_hooks_are_called_as_fit_calls_them(dataset, steps_per_execution):
     assert sum(name == "on_train_batch_end" for name, *_ in by_fit.calls) == 2 * -(-13 // steps_per_execution)
 
 
-@pytest.mark.parametrize("steps_per_execution", [pytest.param(1, marks=SLOW), 5])
+@pytest.mark.parametrize("steps_per_execution", [slow(1), 5])
 @pytest.mark.parametrize("stop_at", [("on_train_batch_end", 4), ("on_epoch_end", 0), ("on_train_begin",)])
 def test_stop_training_stops_where_fit_stops(dataset, steps_per_execution, stop_at):
     by_fit, by_loop = Recording(stop_at), Recording(stop_at)
@@ -156,7 +156,7 @@ NESTED, ONE_PROGRAM = {"jit_compile": True, "one_program": False}, {"jit_compile
 
 @pytest.mark.parametrize(
     "options",
-    [{}, pytest.param(NESTED, marks=SLOW), pytest.param(ONE_PROGRAM, marks=SLOW)],
+    [{}, slow(NESTED), slow(ONE_PROGRAM)],
     ids=["graph", "nested", "one program"],
 )
 @pytest.mark.parametrize(("steps_per_execution", "batch_size"), [(None, BATCH), (5, BATCH), (1, 10), (None, 200)])
@@ -425,7 +425,7 @@ def test_the_hooks_of_a_chunk_lie_between_those_of_its_execution(dataset):
 
 @pytest.mark.parametrize(
     ("options", "watched"),
-    [({}, [0, 3, 11]), ({}, range(13)), pytest.param({"jit_compile": True}, [2, 3, 11], marks=SLOW)],
+    [({}, [0, 3, 11]), ({}, range(13)), slow({"jit_compile": True}, [2, 3, 11])],
     ids=["few", "all", "xla"],
 )
 def test_watching_changes_no_bit_and_traces_nothing_again(dataset, options, watched):
@@ -527,11 +527,7 @@ def test_a_step_that_returns_no_loss_is_refused_in_one_line(dataset, use):
 
 
 @pytest.fixture(
-    params=[
-        pytest.param((100,), id="1", marks=SLOW),
-        pytest.param((40, 7, 53), id="3"),
-        pytest.param((9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 10), id="11 shards", marks=SLOW),
-    ]
+    params=[slow((100,)), (40, 7, 53), slow((9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 10))], ids=["1", "3", "11 shards"]
 )
 def streamed(request, dataset, monkeypatch):
     """The data set in memory, as shards, and as a stream of them in blocks of at most 3 steps."""
@@ -553,8 +549,8 @@ def streamed(request, dataset, monkeypatch):
     [
         (None, {}),
         (5, {}),
-        *(pytest.param(steps, {}, marks=SLOW) for steps in (1, 2, 13, 20)),
-        *(pytest.param(steps, {"jit_compile": True}, marks=SLOW) for steps in (None, 5)),
+        *(slow(steps, {}) for steps in (1, 2, 13, 20)),
+        *(slow(steps, {"jit_compile": True}) for steps in (None, 5)),
     ],
 )
 def test_a_stream_ends_with_the_bytes_and_the_hooks_of_the_part_in_memory(streamed, steps_per_execution, options):

@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from custom_loops.foundations import learning_rate_range_test
 from recipes.shared.errors import TrainingDiverged, UsageError
 from recipes.shared.logging_options import LoggingOptions
-from tests.trainings import seeds
+from tests.trainings import seeds, slow
 
 NAME = "learning_rate_range_test"
 
@@ -22,9 +22,7 @@ def final_loss(trained, **hparams):
     return json.loads((run.folder / "training" / "history.json").read_text())["val_loss"][-1]
 
 
-@pytest.mark.parametrize(
-    "data", ["digits", *(pytest.param(data, marks=pytest.mark.slow) for data in ("wine", "breast_cancer"))]
-)
+@pytest.mark.parametrize("data", ["digits", *(slow(data) for data in ("wine", "breast_cancer"))])
 @pytest.mark.parametrize("seed", seeds(3))
 def test_the_suggested_rate_beats_a_tenth_and_ten_times_of_it(trained, data, seed):
     suggested, tenth, tenfold = (final_loss(trained, data=data, seed=seed, multiple=m) for m in (1.0, 0.1, 10.0))

@@ -7,6 +7,7 @@ from custom_loops.regularization import cross_validation
 from recipes.commands import parity
 from recipes.shared import data, sources
 from recipes.shared.errors import UsageError
+from tests.trainings import slow
 
 SIDES = ("fit", "custom_loop")
 
@@ -24,7 +25,7 @@ def test_the_folds_partition_the_data_and_each_has_every_class():
     assert sorted(back.tolist()) == sorted(raw.features.tolist())
 
 
-@pytest.mark.parametrize("folds", [3, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("folds", [3, slow(5)])
 def test_each_fold_scores_the_same_on_both_sides_and_the_summary_is_theirs(trained, folds):
     fit, loop = (trained("cross_validation", side, folds=folds, epochs=8, dropout=0.4) for side in SIDES)
     result = parity.compare(fit.folder, loop.folder)

@@ -1,14 +1,12 @@
-import functools
-
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from custom_loops.regularization import early_stopping
 from recipes.commands import parity
+from tests.trainings import slow
 
 SIDES = ("fit", "custom_loop")
-SLOW = functools.partial(pytest.param, marks=pytest.mark.slow)
 SETTINGS = [
     {"data": "digits", "seed": 0},
     {"data": "digits", "seed": 1, "patience": 3, "rate_patience": 2, "factor": 0.1},
@@ -18,7 +16,7 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("settings", [SLOW(SETTINGS[0]), SETTINGS[1], *map(SLOW, SETTINGS[2:4]), SETTINGS[4]])
+@pytest.mark.parametrize("settings", [slow(SETTINGS[0]), SETTINGS[1], *map(slow, SETTINGS[2:4]), SETTINGS[4]])
 def test_both_sides_stop_at_the_same_epoch_with_the_weights_of_the_best(trained, settings):
     fit, loop = (trained("early_stopping", side, **settings) for side in SIDES)
     losses = loop.history["val_loss"]
@@ -42,7 +40,7 @@ def test_both_sides_stop_at_the_same_epoch_with_the_weights_of_the_best(trained,
 
 
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("settings", [SETTINGS[1], *map(SLOW, SETTINGS[2:4])])
+@pytest.mark.parametrize("settings", [SETTINGS[1], *map(slow, SETTINGS[2:4])])
 def test_the_rate_falls_on_every_plateau(trained, side, settings):
     run = trained("early_stopping", side, **settings)
     hparams = early_stopping.HParams(**settings)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import ElasticNet, Ridge
 
 from custom_loops.regularization import l1_l2
-from tests.trainings import seeds
+from tests.trainings import seeds, slow
 
 SIDES = ("fit", "custom_loop")
 
@@ -33,7 +33,7 @@ def test_l1_zeroes_weights_that_l2_keeps(trained, seed):
 
 @pytest.mark.parametrize(
     ("l1", "l2"),
-    [(20.0, 0.0), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((20.0, 0.05), (4.0, 0.1)))],
+    [(20.0, 0.0), *(slow(*each) for each in ((20.0, 0.05), (4.0, 0.1)))],
 )
 def test_the_weights_are_those_of_scikit_learns_elastic_net(trained, training, l1, l2):
     alpha = l1 / 2 + l2

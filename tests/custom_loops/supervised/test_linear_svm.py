@@ -3,7 +3,7 @@ import pytest
 from sklearn.svm import SVC
 
 from custom_loops.supervised import linear_svm
-from tests.trainings import seeds
+from tests.trainings import seeds, slow
 
 
 def objective(x, t, w, b):
@@ -11,7 +11,7 @@ def objective(x, t, w, b):
     return np.maximum(0, 1 - t * (x @ w + b)).mean() + w @ w / (2 * len(x))
 
 
-@pytest.mark.parametrize("data", ["breast_cancer", pytest.param("wine", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("data", ["breast_cancer", slow("wine")])
 @pytest.mark.parametrize("seed", seeds(2))
 def test_each_hyperplane_comes_within_one_percent_of_svc(trained, data, seed):
     run = trained("linear_svm", "custom_loop", data=data, seed=seed)

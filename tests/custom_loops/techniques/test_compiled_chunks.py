@@ -11,7 +11,7 @@ from recipes.shared.data import Split
 from recipes.shared.logging_options import LoggingOptions
 from recipes.techniques import compiled_chunks
 from recipes.techniques.compiled_chunks import Chunk, cut, stacked
-from tests.trainings import seeds
+from tests.trainings import seeds, slow
 
 STEPS = 36  # updates in an epoch of digits in batches of 32; the last has 29 examples
 
@@ -67,7 +67,7 @@ def test_chunks_hold_the_batches_of_an_epoch_in_its_order(batch_size, steps):
         np.testing.assert_array_equal(np.concatenate([y for _, y in batches]), rows)
 
 
-@pytest.mark.parametrize("jit_compile", [pytest.param(True, marks=pytest.mark.slow), False], ids=["XLA", "no XLA"])
+@pytest.mark.parametrize("jit_compile", [slow(True), False], ids=["XLA", "no XLA"])
 def test_chunks_of_any_length_end_with_the_bits_of_plain_fit_on_single_batches(trained, jit_compile):
     plain = trained("mlp_classifier", "fit", steps_per_execution=1, jit_compile=jit_compile, epochs=3)
     for steps in (1, 8, 34, None):

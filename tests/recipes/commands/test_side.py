@@ -18,6 +18,7 @@ from recipes.commands import boards, catalog, side
 from recipes.shared.distribution import Distribution
 from recipes.shared.errors import UsageError, WorkerLost
 from recipes.shared.logging_options import LoggingOptions
+from tests.trainings import slow
 
 pytestmark = pytest.mark.usefixtures("cwd")
 
@@ -119,7 +120,7 @@ def test_the_real_command_stops_at_nan_names_the_step_and_keeps_the_logs(cwd, na
 # The range test goes up to where the loss diverges, on purpose.
 @pytest.mark.parametrize("name", [name for name in catalog.pairs() if name != "learning_rate_range_test"])
 @pytest.mark.parametrize(("verb", "folder"), [("fit", "fit"), ("loop", "custom_loop")])
-@pytest.mark.parametrize("log", ["nothing", pytest.param("everything", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("log", ["nothing", slow("everything")])
 def test_every_recipe_stops_at_a_loss_that_is_not_finite(name, verb, folder, log, cwd, capsys):
     args = ["--epochs", "5", "--learning-rate", "3e38", "--run", "mine", "--log", log]
     args += [] if "jit_compile" in catalog.find(name).fit.unused else ["--no-jit-compile"]

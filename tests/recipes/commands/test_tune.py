@@ -14,6 +14,7 @@ import pytest
 from recipes.__main__ import main
 from recipes.commands import catalog, side
 from recipes.commands.tuning import trials
+from tests.trainings import slow
 
 pytestmark = pytest.mark.usefixtures("cwd")
 
@@ -409,7 +410,7 @@ def recipes_to_search():
     for name, pair in catalog.pairs().items():
         yield name, [] if "jit_compile" in pair.fit.unused else ["--no-jit-compile"]
         if "jit_compile" not in pair.fit.unused and pair.fit.fields["jit_compile"].default:
-            yield pytest.param(name, [], marks=pytest.mark.slow)
+            yield slow(name, [])
 
 
 @pytest.mark.parametrize(("recipe", "flags"), list(recipes_to_search()))

@@ -12,6 +12,7 @@ from recipes.commands import catalog
 from recipes.shared import programs
 from recipes.supervised import mlp_classifier, softmax_classifier
 from tests import trainings
+from tests.trainings import slow
 
 # Every pair that shares, what it trains with first, and what with then: all that may differ does.
 SHARING = [name for name, pair in catalog.pairs().items() if "programs.reuse(" in pair.fit.text]
@@ -54,7 +55,7 @@ def shared():
     for name in SHARING:
         jit_compile = trainings.module_of(name, "fit").HParams().jit_compile
         if name != "dropout" or jit_compile:
-            yield pytest.param(name, jit_compile, marks=pytest.mark.slow)
+            yield slow(name, jit_compile)
 
 
 @pytest.mark.parametrize("side", ["fit", "custom_loop"])

@@ -16,6 +16,7 @@ from recipes.shared.errors import UsageError
 from recipes.shared.hparams import HParams
 from recipes.shared.logging_options import LoggingOptions
 from recipes.shared.run import Run
+from tests.trainings import slow
 
 NOTHING = LoggingOptions(level="nothing")
 SAVING, RESUMING = Saving(active=True), Saving(active=True, resume=True)
@@ -157,7 +158,7 @@ def make(folder, side, saving, epochs=6, others=(), hparams=None):
     return {name.split()[0]: array.tobytes() for name, array in state.arrays(model).items()}, history
 
 
-@pytest.mark.parametrize("moments", [[2], pytest.param([5, 1, 7, 11], marks=pytest.mark.slow)], ids=["once", "often"])
+@pytest.mark.parametrize("moments", [[2], slow([5, 1, 7, 11])], ids=["once", "often"])
 @pytest.mark.parametrize("side", ["fit", "custom_loop"])
 def test_all_that_training_changes_is_saved(tmp_path, cut_off, side, moments):
     whole = make(tmp_path / "whole", side, SAVING)
