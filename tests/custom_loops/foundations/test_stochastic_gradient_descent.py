@@ -27,6 +27,7 @@ def test_single_examples_and_batches_reach_the_same_solution_and_batches_less_no
     assert run.metrics["step_noise_batch_16"] < run.metrics["step_noise_batch_1"] / 3
 
 
+@pytest.mark.slow
 def test_the_noise_of_a_step_falls_with_the_batch_size_as_its_formula_says(trained):
     options = {"data": "diabetes", "learning_rate": 0.02}  # ten features and many batches, so a sharp mean
     n, noise = len(sgd.load_data(sgd.HParams(data="diabetes")).train), {}

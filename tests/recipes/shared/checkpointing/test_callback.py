@@ -61,13 +61,8 @@ def executions(folder):
     return [report["updates"] // report["steps_per_execution"] for report in reports if not report["children"]]
 
 
-# Both sides, and variables of each kind; the pair for each mechanism is with the others' under `slow`.
-FEW = {
-    ("adam", "custom_loop"),
-    ("dropout", "custom_loop"),
-    ("early_stopping", "fit"),
-    ("gradient_descent", "custom_loop"),
-}
+# Variables of each kind; `make` below has a test of the fit side, and the others are slow.
+FEW = {(name, "custom_loop") for name in ("adam", "dropout", "early_stopping", "gradient_descent")}
 
 
 @pytest.mark.parametrize(

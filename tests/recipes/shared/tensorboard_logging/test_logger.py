@@ -643,13 +643,15 @@ LEVELS = {
 @pytest.mark.parametrize(
     ("train_side", "options", "levels"),
     [
-        (fit, {}, list(LEVELS)),
+        (fit, {}, ["everything", "nothing"]),
+        slow(fit, {}, list(LEVELS)),
         slow(fit, {"steps_per_execution": 4}, ["every=3", "nothing"]),
-        (fit_by_loop, {}, list(LEVELS)),
+        (fit_by_loop, {}, ["everything", "nothing"]),
+        slow(fit_by_loop, {}, list(LEVELS)),
         slow(fit_by_loop, {"steps_per_execution": 4}, ["every=3", "nothing"]),
         slow(fit_by_loop, {"jit_compile": True}, ["every=3", "nothing"]),
     ],
-    ids=["fit", "fit-4", "loop", "loop-4", "loop-xla"],
+    ids=["fit", "fit-all", "fit-4", "loop", "loop-all", "loop-4", "loop-xla"],
 )
 def test_a_run_ends_with_the_same_bytes_however_much_is_logged(tmp_path, train_side, options, levels):
     ends, histories = {}, {}
