@@ -1,5 +1,6 @@
 """Runs that are cut off in this process and go on in a new model; tests/test_kill.py does it to real processes."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -153,20 +154,26 @@ def make(folder, side, saving, epochs=6, others=(), hparams=None):
     return {name.split()[0]: array.tobytes() for name, array in state.arrays(model).items()}, history
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A function that returns what a side ends with that nothing has cut off."""
+    return functools.cache(lambda side: make(tmp_path_factory.mktemp("whole"), side, SAVING))
+
+
 @pytest.mark.parametrize("moments", [[2], slow([5, 1, 7, 11])], ids=["once", "often"])
 @pytest.mark.parametrize("side", ["fit", "custom_loop"])
-def test_all_that_training_changes_is_saved(tmp_path, cut_off, side, moments):
-    whole = make(tmp_path / "whole", side, SAVING)
+def test_all_that_training_changes_is_saved(tmp_path, cut_off, whole, side, moments):
+    expected = whole(side)
     for moment in moments:
         cut_off(moment * (4 if side == "fit" else 1))
         with pytest.raises(CutOff):
             make(tmp_path / "cut", side, RESUMING)
     cut_off(-1)
-    assert make(tmp_path / "cut", side, RESUMING) == whole
+    assert make(tmp_path / "cut", side, RESUMING) == expected
 
 
-def test_within_an_epoch_a_loop_saves_as_often_as_it_is_told(tmp_path, cut_off):
-    whole = make(tmp_path / "whole", "custom_loop", SAVING)
+def test_within_an_epoch_a_loop_saves_as_often_as_it_is_told(tmp_path, cut_off, whole):
+    expected = whole("custom_loop")
     folder = tmp_path / "cut"
     cut_off(8)  # executions of 4 steps, 5 an epoch
     interruption.asked = lambda: False  # as with SIGKILL
@@ -175,7 +182,7 @@ def test_within_an_epoch_a_loop_saves_as_often_as_it_is_told(tmp_path, cut_off):
     names = sorted(path.name for path in (folder / "checkpoints" / "0").iterdir())
     assert names == ["epoch-000001-step-000000000.safetensors", "epoch-000001-step-000000008.safetensors"]
     cut_off(-1)
-    assert make(folder, "custom_loop", RESUMING) == whole
+    assert make(folder, "custom_loop", RESUMING) == expected
 
 
 @pytest.mark.parametrize("side", ["fit", "custom_loop"])
@@ -209,7 +216,7 @@ class Keeping(Counter):
         self.epochs = state["epochs"]
 
 
-@pytest.mark.parametrize("side", ["fit", "custom_loop"])
+@pytest.mark.parametrize("side", [slow("fit"), "custom_loop"])
 def test_callbacks_of_the_users_own_are_kept_or_named(tmp_path, cut_off, capsys, side):
     cut_off(60 if side == "fit" else 15)
     with pytest.raises(CutOff):
@@ -222,15 +229,15 @@ def test_callbacks_of_the_users_own_are_kept_or_named(tmp_path, cut_off, capsys,
     assert capsys.readouterr().err == "Counter has no get_state and set_state: what it remembers begins anew\n"
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, cut_off, capsys):
-    whole = make(tmp_path / "whole", "fit", SAVING)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, cut_off, whole, capsys):
+    expected = whole("fit")
     cut_off(80)
     with pytest.raises(CutOff):
         make(tmp_path / "cut", "fit", SAVING)
     cut_off(-1)
     newest = max((tmp_path / "cut" / "checkpoints" / "0").glob("*.safetensors"))
     newest.write_bytes(newest.read_bytes()[:1000])
-    assert make(tmp_path / "cut", "fit", RESUMING) == whole
+    assert make(tmp_path / "cut", "fit", RESUMING) == expected
     line = capsys.readouterr().err
     assert f"{newest} is damaged" in line
     assert line.endswith("; the checkpoint before it is used, of epoch 3\n")
