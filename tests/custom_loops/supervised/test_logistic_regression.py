@@ -28,6 +28,7 @@ def test_every_coefficient_agrees_with_scikit_learn_at_the_same_penalty(trained,
     assert bias == pytest.approx(model.intercept_[0], rel=1e-2)
 
 
+@pytest.mark.slow
 def test_another_penalty_has_another_solution_and_that_agrees_too(trained, dataset):
     x, y = dataset.train.x.astype(np.float64), dataset.train.y[:, 0]
     model = LogisticRegression(C=0.01, tol=1e-10, max_iter=10_000).fit(x, y)

@@ -67,16 +67,17 @@ def test_chunks_hold_the_batches_of_an_epoch_in_its_order(batch_size, steps):
         np.testing.assert_array_equal(np.concatenate([y for _, y in batches]), rows)
 
 
+@pytest.mark.parametrize("steps", [slow(1), 8, slow(34), None])
 @pytest.mark.parametrize("jit_compile", [slow(True), False], ids=["XLA", "no XLA"])
-def test_chunks_of_any_length_end_with_the_bits_of_plain_fit_on_single_batches(trained, jit_compile):
+def test_chunks_of_any_length_end_with_the_bits_of_plain_fit_on_single_batches(trained, jit_compile, steps):
     plain = trained("mlp_classifier", "fit", steps_per_execution=1, jit_compile=jit_compile, epochs=3)
-    for steps in (1, 8, 34, None):
-        chunks = trained("compiled_chunks", "fit", steps_per_execution=steps, jit_compile=jit_compile, epochs=3)
-        result = parity.compare(plain.folder, chunks.folder)
-        assert result.identical, (steps, result.reasons)
-        assert {"weights", "optimizer"} <= set(result.compared)
+    chunks = trained("compiled_chunks", "fit", steps_per_execution=steps, jit_compile=jit_compile, epochs=3)
+    result = parity.compare(plain.folder, chunks.folder)
+    assert result.identical, result.reasons
+    assert {"weights", "optimizer"} <= set(result.compared)
 
 
+@pytest.mark.slow
 def test_where_no_batch_is_short_too(trained):
     settings = {"batch_size": 383, "learning_rate": 0.03, "epochs": 4}  # 3 batches
     plain = trained("mlp_classifier", "fit", **settings)
@@ -95,8 +96,15 @@ def test_the_steps_are_traced_for_the_first_chunk_and_no_other_shape_or_epoch(tr
     assert traced == {"train_step": [any_chunk] * 2, "test_step": [any_chunk]}
 
 
-@pytest.mark.parametrize("logging", ["everything", "scalars"])
-@pytest.mark.parametrize(("steps", "ends"), [(8, [8, 16, 24, 32, 35, 36]), (None, [35, 36])])
+@pytest.mark.parametrize(
+    ("steps", "ends", "logging"),
+    [
+        (8, [8, 16, 24, 32, 35, 36], "scalars"),
+        slow(8, [8, 16, 24, 32, 35, 36], "everything"),
+        slow(None, [35, 36], "scalars"),
+        (None, [35, 36], "everything"),
+    ],
+)
 def test_what_is_logged_counts_updates_not_chunks(trained, steps, ends, logging):
     logging_options = LoggingOptions(level=logging)
     run = trained("compiled_chunks", "fit", logging_options, steps_per_execution=steps, epochs=2)

@@ -49,17 +49,17 @@ def test_the_pairs_that_share_do_so_on_both_sides():
     assert [name for name, pair in catalog.pairs().items() if "programs.reuse(" in pair.custom_loop.text] == SHARING
 
 
-def shared():
-    """Return a name and whether XLA compiles: two pairs without it, one of which draws, and all as they are."""
-    yield from (("mlp_classifier", False), ("dropout", False))
-    for name in SHARING:
-        jit_compile = trainings.module_of(name, "fit").HParams().jit_compile
-        if name != "dropout" or jit_compile:
-            yield slow(name, jit_compile)
+FEW = [("mlp_classifier", "fit", False), ("dropout", "custom_loop", False)]  # one of them draws
+AS_THEY_ARE = [
+    (name, side, trainings.module_of(name, side).HParams().jit_compile)
+    for name in SHARING
+    for side in ("fit", "custom_loop")
+]
 
 
-@pytest.mark.parametrize("side", ["fit", "custom_loop"])
-@pytest.mark.parametrize(("name", "jit_compile"), list(shared()))
+@pytest.mark.parametrize(
+    ("name", "side", "jit_compile"), [*FEW, *(slow(*each) for each in AS_THEY_ARE if each not in FEW)]
+)
 def test_a_shared_program_gives_the_bits_of_a_program_of_its_own(name, jit_compile, side, train, traced):
     alone = train(name, side, **SECOND, jit_compile=jit_compile)
     traced.clear()
@@ -74,7 +74,7 @@ def test_a_shared_program_gives_the_bits_of_a_program_of_its_own(name, jit_compi
     assert shared.validation_metrics == alone.validation_metrics
 
 
-@pytest.mark.parametrize("side", ["fit", "custom_loop"])
+@pytest.mark.parametrize("side", [slow("fit"), "custom_loop"])
 def test_another_architecture_has_a_program_of_its_own(side, train, traced):
     with programs.kept():
         train("mlp_classifier", side, **FIRST)
