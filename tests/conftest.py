@@ -1,7 +1,6 @@
 """What the tests share. TensorFlow is configured once, as the command does it, before anything is traced."""
 
 import contextlib
-import importlib
 import json
 import os
 import shutil
@@ -17,23 +16,19 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from recipes.commands import catalog
 from recipes.shared import runtime
+from tests import budget, trainings
 
-runtime.configure()
-
-# Everywhere the same inputs in `make test`, new ones in each `make fuzz`. The time that one takes says nothing here.
-hypothesis.settings.register_profile(
-    "short",
-    max_examples=60,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=hypothesis.HealthCheck,
+# The same inputs in every `make test` and, four times as many, in every `.ci/run`; new ones in each `make fuzz`. The
+# time that one takes says nothing here.
+SAME_INPUTS = hypothesis.settings(
+    derandomize=True, database=None, deadline=None, suppress_health_check=hypothesis.HealthCheck
 )
-hypothesis.settings.register_profile(
-    "long", hypothesis.settings.get_profile("short"), max_examples=2500, derandomize=False, print_blob=True
-)
-hypothesis.settings.load_profile("long" if os.environ.get("FUZZ") == "long" else "short")
+hypothesis.settings.register_profile("short", SAME_INPUTS, max_examples=15)
+hypothesis.settings.register_profile("ci", SAME_INPUTS, max_examples=60)
+hypothesis.settings.register_profile("long", SAME_INPUTS, max_examples=2500, derandomize=False, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("FUZZ", "short"))
 INPUTS_TRIED: Counter[str] = Counter()
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -41,6 +36,13 @@ REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 def pytest_addoption(parser):
     parser.addoption("--screenshots", type=Path, help="the folder that gets the pictures of the README")
+    budget.add_options(parser)
+
+
+def pytest_configure(config):
+    budget.register(config, pairs=len(catalog.pairs()))
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        runtime.configure()  # where tests run; the process that gives them out needs no TensorFlow
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -142,36 +144,25 @@ def descendants():
 @pytest.fixture(scope="session")
 def train_into():
     """A function that trains one side of a pair in this process, into a folder, and returns its run."""
-    import keras
-
-    from recipes.commands import catalog
-    from recipes.shared.logging_options import LoggingOptions
-    from recipes.shared.run import Run
-
-    def train_into(folder, name, side, logging=None, saving=None, **hparams):
-        pair = catalog.find(name)
-        module = importlib.import_module(f"{catalog.SIDES[side]}.{pair.topic}.{name}")
-        keras.backend.clear_session()  # so that layers are named alike on both sides
-        values = module.HParams(**hparams)
-        logging = logging or LoggingOptions(level="scalars")  # the rest takes seconds a run
-        run = Run(folder, values, logging=logging, saving=saving)
-        try:
-            module.train(values, run)
-        finally:
-            run.close()
-        return run
-
-    return train_into
+    return trainings.train
 
 
 @pytest.fixture
-def train(tmp_path, train_into):
+def train(tmp_path):
     """A function that trains one side of a pair and returns its run, in a new folder."""
 
     def train(name, side, **hparams):
-        return train_into(tmp_path / f"run_{len(list(tmp_path.iterdir()))}" / side, name, side, **hparams)
+        return trainings.train(tmp_path / f"run_{len(list(tmp_path.iterdir()))}" / side, name, side, **hparams)
 
     return train
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, pytestconfig):
+    """A function that returns a finished run of one side of a pair, which all tests share and none may change."""
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if hasattr(pytestconfig, "workerinput") else base  # pytest-xdist gives each worker a part of it
+    return trainings.Cache(root / "trained", pytestconfig.pluginmanager.get_plugin("meter").apart)
 
 
 @pytest.fixture(scope="session")

@@ -57,6 +57,7 @@ def finish(process):
     return process.returncode, output, [line for line in errors.splitlines() if not re.match(r"[IWE]0000 ", line)]
 
 
+@pytest.mark.process
 def test_a_full_disk_ends_the_logging_with_one_warning_and_not_the_training(tmp_path):
     options = ["--epochs", "80", "--logs", str(tmp_path)]
     code, output, errors = finish(start([*FIT, *options, "--run", "full"], largest_file=400_000))
@@ -75,6 +76,7 @@ def test_a_full_disk_ends_the_logging_with_one_warning_and_not_the_training(tmp_
     assert json.loads((folder / "report.json").read_text())["metrics"]["accuracy"] > 0.9
 
 
+@pytest.mark.process
 def test_where_there_is_no_room_for_the_model_the_scores_are_said_all_the_same(tmp_path):
     command = [*FIT, "--epochs", "2", "--log", "nothing", "--logs", str(tmp_path)]
     code, _, errors = finish(start(command, largest_file=120_000))
@@ -87,6 +89,7 @@ def test_where_there_is_no_room_for_the_model_the_scores_are_said_all_the_same(t
 
 @pytest.mark.parametrize("side", ["fit", "custom_loop"])
 @pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.process
 def test_logs_that_are_deleted_meanwhile_do_not_take_the_results_with_them(tmp_path, train_into, side, seed):
     verb, package = {"fit": ("fit", "recipes"), "custom_loop": ("loop", "custom_loops")}[side]
     script = tmp_path / "deletes_the_logs.py"
@@ -110,6 +113,7 @@ def test_logs_that_are_deleted_meanwhile_do_not_take_the_results_with_them(tmp_p
         shutil.rmtree(rescued)
 
 
+@pytest.mark.process
 def test_runs_that_are_started_together_do_not_share_a_folder(tmp_path):
     command = [sys.executable, "-m", "recipes", "fit", "gradient_descent", "--epochs", "3", "--logs", str(tmp_path)]
     for process in [start(command), start(command)]:
@@ -122,6 +126,7 @@ def test_runs_that_are_started_together_do_not_share_a_folder(tmp_path):
         assert (folder / "fit" / "report.json").is_file()
 
 
+@pytest.mark.process
 def test_a_disk_that_is_really_full(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()

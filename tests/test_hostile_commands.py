@@ -1,6 +1,6 @@
 """Hostile and clumsy command lines: never a traceback, never a hang, never a file outside the logs folder.
 
-`make fuzz` (FUZZ=long) tries 40 times as many, and others in every call.
+`make fuzz` (FUZZ=long) tries 170 times as many, and others in every call.
 """
 
 import json

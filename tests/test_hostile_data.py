@@ -1,6 +1,6 @@
 """Hostile and clumsy files of data: a data set that can be trained on, or one line that says what is wrong with them.
 
-`make fuzz` (FUZZ=long) tries 40 times as many, and others in every call.
+`make fuzz` (FUZZ=long) tries 170 times as many, and others in every call.
 """
 
 import io

@@ -1,12 +1,34 @@
-"""SIGKILL in the middle of a real run, once a side; `make kill` does it at 20 moments of four pairs."""
+"""SIGKILL in the middle of a real run, which then goes on; `make kill` does it at 20 moments of four pairs."""
 
 import random
+import subprocess
+import sys
 
+import keras
 import pytest
 
+from recipes.__main__ import main
+from recipes.commands import parity
+from recipes.shared.logging_options import LoggingOptions
 from tests import kill
 
 
+def test_a_killed_run_goes_on_in_another_process_and_ends_with_the_same_bits(tmp_path, trained, wait_for):
+    command = ["loop", "dropout", "--epochs", "12", "--log", "nothing", "--logs", str(tmp_path), "--run", "killed"]
+    folder = tmp_path / "dropout" / "killed" / "custom_loop"
+    process = subprocess.Popen([sys.executable, "-m", "recipes", *command], stdout=subprocess.DEVNULL)
+    wait_for(lambda: any(folder.rglob("epoch-*.safetensors")) or process.poll() is not None)
+    process.kill()
+    process.wait()
+    assert not (folder / "report.json").exists()
+    keras.backend.clear_session()  # layers are named as in a process of its own
+    assert main([*command, "--resume"]) == 0
+    whole = trained("dropout", "custom_loop", LoggingOptions(level="nothing"), epochs=12)
+    result = parity.compare(whole.folder, folder)
+    assert result.identical, result.reasons
+
+
+@pytest.mark.process
 @pytest.mark.parametrize("side", kill.VERBS)
 def test_a_killed_run_goes_on_and_ends_with_the_same_bits(tmp_path, side):
     whole = kill.Whole("dropout", side, ["--epochs", "60"], tmp_path)

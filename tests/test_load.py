@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from recipes.commands import boards, parity
+from tests.trainings import slow
 
 RUNS = {"a": "loop", "b": "loop", "c": "fit", "d": "fit"}
 SIDES = {"loop": "custom_loop", "fit": "fit"}
@@ -47,6 +48,7 @@ def assert_same_weights(folder, other):
         np.testing.assert_array_equal(array, theirs[name], err_msg=f"{folder}: {name}")
 
 
+@pytest.mark.process
 def test_four_runs_at_once_and_a_tensorboard_that_reads_while_they_write(tmp_path, start, train_into, start_board):
     runs = tmp_path / "logs" / "mlp_classifier"
     train_into(runs / "alone" / "custom_loop", "mlp_classifier", "custom_loop", epochs=3)
@@ -84,7 +86,7 @@ def losses(board, run):
     return [value for _, _, value in points]
 
 
-@pytest.mark.parametrize("side", ["fit", "custom_loop"])
+@pytest.mark.parametrize("side", [slow("fit"), "custom_loop"])
 @pytest.mark.parametrize("jump", [-86400.0, 86400.0 * 365])
 def test_a_clock_that_jumps_changes_no_result(tmp_path, train_into, monkeypatch, side, jump):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 NO_NETWORK = """
 import socket
 
@@ -24,6 +26,7 @@ def run(tmp_path, *args):
     return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.process
 def test_training_and_comparing_need_no_network(tmp_path):
     process = run(tmp_path, "compare", "mlp_classifier", "--epochs", "2")
     assert process.returncode == 0, process.stderr

@@ -22,6 +22,7 @@ def example(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.process
 def test_the_users_own_pair_is_identical(example):
     assert main(["compare", "fit.py", "loop.py", "--epochs", "3", "--json", "result.json"]) == 0
     (result,) = json.loads(Path("result.json").read_text())

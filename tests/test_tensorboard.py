@@ -14,6 +14,8 @@ from recipes.shared import data
 from recipes.shared.tensorboard_logging.probe import norm
 from recipes.supervised import mlp_classifier
 
+pytestmark = pytest.mark.process
+
 SIDES = ("fit", "custom_loop")
 STATUSES = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
 PARTS = ("", "/train", "/validation", "/test")

@@ -10,6 +10,7 @@ import tensorflow as tf
 from custom_loops import loop
 from recipes.shared import data, losses, streaming
 from recipes.shared.errors import UsageError
+from tests.trainings import slow
 
 EXAMPLES, BATCH = 100, 8  # 12 full batches and one of 4
 HOOKS = {
@@ -96,7 +97,7 @@ def same_bytes(a, b):
     return [v.numpy().tobytes() for v in a.variables] == [v.numpy().tobytes() for v in b.variables]
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 5, 13, 20])
+@pytest.mark.parametrize("steps_per_execution", [1, 5, slow(13), slow(20)])
 def test_hooks_are_called_as_fit_calls_them(dataset, steps_per_execution):
     by_fit, by_loop = Recording(), Recording()
     fit(dataset, [by_fit], steps_per_execution)
@@ -105,7 +106,7 @@ def test_hooks_are_called_as_fit_calls_them(dataset, steps_per_execution):
     assert sum(name == "on_train_batch_end" for name, *_ in by_fit.calls) == 2 * -(-13 // steps_per_execution)
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 5])
+@pytest.mark.parametrize("steps_per_execution", [slow(1), 5])
 @pytest.mark.parametrize("stop_at", [("on_train_batch_end", 4), ("on_epoch_end", 0), ("on_train_begin",)])
 def test_stop_training_stops_where_fit_stops(dataset, steps_per_execution, stop_at):
     by_fit, by_loop = Recording(stop_at), Recording(stop_at)
@@ -153,7 +154,11 @@ def test_a_callbacks_own_error_is_not_hidden(dataset):
 NESTED, ONE_PROGRAM = {"jit_compile": True, "one_program": False}, {"jit_compile": True}
 
 
-@pytest.mark.parametrize("options", [{}, NESTED, ONE_PROGRAM], ids=["graph", "nested", "one program"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, slow(NESTED), slow(ONE_PROGRAM)],
+    ids=["graph", "nested", "one program"],
+)
 @pytest.mark.parametrize(("steps_per_execution", "batch_size"), [(None, BATCH), (5, BATCH), (1, 10), (None, 200)])
 def test_steps_are_traced_once_a_shape_and_never_after_the_first_epoch(
     dataset, monkeypatch, options, steps_per_execution, batch_size
@@ -420,7 +425,7 @@ def test_the_hooks_of_a_chunk_lie_between_those_of_its_execution(dataset):
 
 @pytest.mark.parametrize(
     ("options", "watched"),
-    [({}, [0, 3, 11]), ({}, range(13)), ({"jit_compile": True}, [2, 3, 11])],
+    [({}, [0, 3, 11]), ({}, range(13)), slow({"jit_compile": True}, [2, 3, 11])],
     ids=["few", "all", "xla"],
 )
 def test_watching_changes_no_bit_and_traces_nothing_again(dataset, options, watched):
@@ -521,7 +526,9 @@ def test_a_step_that_returns_no_loss_is_refused_in_one_line(dataset, use):
     assert "\n" not in str(error.value)
 
 
-@pytest.fixture(params=[(100,), (40, 7, 53), (9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 10)], ids=["1", "3", "11 shards"])
+@pytest.fixture(
+    params=[slow((100,)), (40, 7, 53), slow((9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 10))], ids=["1", "3", "11 shards"]
+)
 def streamed(request, dataset, monkeypatch):
     """The data set in memory, as shards, and as a stream of them in blocks of at most 3 steps."""
     monkeypatch.setattr(streaming, "BLOCK_BYTES", 3 * BATCH * dataset.train.x[0].nbytes)
@@ -539,7 +546,12 @@ def streamed(request, dataset, monkeypatch):
 
 @pytest.mark.parametrize(
     ("steps_per_execution", "options"),
-    [*((steps, {}) for steps in (None, 1, 2, 5, 13, 20)), *((steps, {"jit_compile": True}) for steps in (None, 5))],
+    [
+        (None, {}),
+        (5, {}),
+        *(slow(steps, {}) for steps in (1, 2, 13, 20)),
+        *(slow(steps, {"jit_compile": True}) for steps in (None, 5)),
+    ],
 )
 def test_a_stream_ends_with_the_bytes_and_the_hooks_of_the_part_in_memory(streamed, steps_per_execution, options):
     hooks, models, histories = [], [], []

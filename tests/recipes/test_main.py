@@ -96,6 +96,7 @@ def test_mistyped_words_are_refused_in_one_line_without_importing_tensorflow(arg
     assert not list((tmp_path / "cwd").iterdir())
 
 
+@pytest.mark.process
 def test_a_training_run_does_not_import_what_tunes(python):
     process, imported = python("-m", "recipes", "loop", "mlp_classifier", "--epochs", "1", "--log", "nothing")
     assert process.returncode == 0, process.stderr
@@ -198,6 +199,7 @@ def test_a_reader_that_closes_the_pipe_early_causes_no_traceback(args, tmp_path)
     ],
     ids=["fit script", "loop script", "fit module"],
 )
+@pytest.mark.process
 def test_a_recipe_trains_as_a_script_and_as_a_module(args, side, python, tmp_path, names_in):
     process, imported = python(*args, "--epochs", "1", "--data", "iris", "--run", "mine")
     assert process.stderr == ""

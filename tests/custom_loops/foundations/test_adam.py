@@ -89,16 +89,17 @@ def test_without_bias_correction_the_first_step_would_be_another(model):
     np.testing.assert_allclose(moved, A * np.array([-1, 1, -1, 1, -1, -1]), rtol=1e-4)  # corrected: a whole a each
 
 
-def test_the_pair_learns_and_stays_within_its_tolerance_for_other_settings_too(train):
+def test_the_pair_learns_and_stays_within_its_tolerance_for_other_settings_too(trained):
     settings = {"data": "wine", "beta_1": 0.5, "beta_2": 0.99, "epsilon": 1e-3, "epochs": 12}
-    fit, loop = (train("adam", side, **settings) for side in ("fit", "custom_loop"))
+    fit, loop = (trained("adam", side, **settings) for side in ("fit", "custom_loop"))
     assert fit.metrics["accuracy"] >= 0.9
     for a, b in zip(*(np.load(run.folder / "state.npz").values() for run in (loop, fit)), strict=False):
         np.testing.assert_allclose(a, b, rtol=adam.TOLERANCE, atol=adam.TOLERANCE)
 
 
-def test_the_rule_adds_up_in_the_order_of_keras_so_that_a_long_run_at_a_high_rate_agrees_too(train):
-    fit, loop = (train("adam", side, learning_rate=0.1, epochs=60) for side in ("fit", "custom_loop"))
+@pytest.mark.slow
+def test_the_rule_adds_up_in_the_order_of_keras_so_that_a_long_run_at_a_high_rate_agrees_too(trained):
+    fit, loop = (trained("adam", side, learning_rate=0.1, epochs=60) for side in ("fit", "custom_loop"))
     result = parity.compare(fit.folder, loop.folder, adam.TOLERANCE)
     assert result.weights_max_abs_diff == 0.0
     assert result.history_max_abs_diff == 0.0

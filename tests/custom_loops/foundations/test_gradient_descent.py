@@ -21,8 +21,8 @@ def test_the_formulas_equal_the_tape_and_finite_differences():
 
 
 @pytest.mark.parametrize("side", ["fit", "custom_loop"])
-def test_ends_at_the_least_squares_solution(train, side):
-    run = train("gradient_descent", side)
+def test_ends_at_the_least_squares_solution(trained, side):
+    run = trained("gradient_descent", side)
     dataset = gradient_descent.load_data(gradient_descent.HParams())
     design = np.hstack([dataset.train.x, np.ones_like(dataset.train.x)]).astype(np.float64)
     solution, *_ = np.linalg.lstsq(design, dataset.train.y.astype(np.float64), rcond=None)

@@ -8,43 +8,44 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from custom_loops.foundations import learning_rate_range_test
 from recipes.shared.errors import TrainingDiverged, UsageError
 from recipes.shared.logging_options import LoggingOptions
+from tests.trainings import seeds, slow
 
 NAME = "learning_rate_range_test"
 
 
-def final_loss(train, **hparams):
+def final_loss(trained, **hparams):
     """The validation loss after the training that follows the range test; infinite if it diverged."""
     try:
-        run = train(NAME, "custom_loop", **hparams)
+        run = trained(NAME, "custom_loop", **hparams)
     except TrainingDiverged:
         return math.inf
     return json.loads((run.folder / "training" / "history.json").read_text())["val_loss"][-1]
 
 
-@pytest.mark.parametrize("data", ["digits", "wine", "breast_cancer"])
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_suggested_rate_beats_a_tenth_and_ten_times_of_it(train, data, seed):
-    suggested, tenth, tenfold = (final_loss(train, data=data, seed=seed, multiple=m) for m in (1.0, 0.1, 10.0))
+@pytest.mark.parametrize("data", ["digits", *(slow(data) for data in ("wine", "breast_cancer"))])
+@pytest.mark.parametrize("seed", seeds(3))
+def test_the_suggested_rate_beats_a_tenth_and_ten_times_of_it(trained, data, seed):
+    suggested, tenth, tenfold = (final_loss(trained, data=data, seed=seed, multiple=m) for m in (1.0, 0.1, 10.0))
     assert suggested < tenth
     assert suggested < tenfold
 
 
-def test_both_sides_record_the_same_losses_and_suggest_the_same_rate(train):
-    fit, loop = (train(NAME, side, epochs=1) for side in ("fit", "custom_loop"))
+def test_both_sides_record_the_same_losses_and_suggest_the_same_rate(trained):
+    fit, loop = (trained(NAME, side, epochs=1) for side in ("fit", "custom_loop"))
     assert fit.metrics == loop.metrics
     assert 0.1 < fit.metrics["suggested_learning_rate"] < fit.metrics["diverged_at"] / 3
     assert (fit.folder / "range_test.png").read_bytes() == (loop.folder / "range_test.png").read_bytes()
 
 
 @pytest.mark.parametrize("side", ["fit", "custom_loop"])
-def test_losses_that_end_in_nan_still_suggest_a_rate(train, side):
-    run = train(NAME, side, data="wine", highest_learning_rate=1e6, epochs=2)
+def test_losses_that_end_in_nan_still_suggest_a_rate(trained, side):
+    run = trained(NAME, side, data="wine", highest_learning_rate=1e6, epochs=2)
     assert 0.1 < run.metrics["suggested_learning_rate"] < 3
     assert math.isfinite(run.metrics["test_loss"])
 
 
-def test_the_picture_is_in_tensorboard_and_in_a_file(train):
-    run = train(NAME, "custom_loop", data="iris", steps=30, epochs=1, logging=LoggingOptions())
+def test_the_picture_is_in_tensorboard_and_in_a_file(trained):
+    run = trained(NAME, "custom_loop", data="iris", steps=30, epochs=1, logging=LoggingOptions())
     png = (run.folder / "range_test.png").read_bytes()
     assert png.startswith(b"\x89PNG")
     events = EventAccumulator(str(run.folder)).Reload()
@@ -77,8 +78,8 @@ def test_a_range_beyond_float32_is_refused(train):
         train(NAME, "fit", highest_learning_rate=1e35)
 
 
-def test_the_training_is_recorded_with_the_rate_that_it_took(train):
-    run = train(NAME, "fit", data="iris", multiple=0.5, epochs=1, steps=60)
+def test_the_training_is_recorded_with_the_rate_that_it_took(trained):
+    run = trained(NAME, "fit", data="iris", multiple=0.5, epochs=1, steps=60)
     config = json.loads((run.folder / "training" / "config.json").read_text())
     assert config["hparams"]["learning_rate"] == run.metrics["suggested_learning_rate"] / 2
 

@@ -30,10 +30,10 @@ def reference(dataset, w, b, epochs, batch_size):
 
 
 @pytest.mark.parametrize("side", ["fit", "custom_loop"])
-def test_a_hundred_steps_follow_the_formula(train, dataset, side):
+def test_a_hundred_steps_follow_the_formula(trained, dataset, side):
     w, b = (v.numpy().astype(np.float64) for v in momentum.build_model(momentum.HParams(), dataset).trainable_variables)
     expected = reference(dataset, w, b, epochs=12, batch_size=32)  # 108 steps
-    run = train("momentum", side, epochs=12)
+    run = trained("momentum", side, epochs=12)
     with np.load(run.folder / "state.npz") as state:
         trained = [state[name] for name in state.files if name.startswith("weights")]
     for value, exact in zip(trained, expected, strict=True):

@@ -62,9 +62,9 @@ def test_epsilon_outside_the_root_would_not_pass(model):
     assert abs(outside / reference(w) - 1).max() > 1e-3
 
 
-def test_the_pair_learns_and_its_weights_agree_for_other_settings_too(train):
+def test_the_pair_learns_and_its_weights_agree_for_other_settings_too(trained):
     settings = {"data": "wine", "rho": 0.99, "epsilon": 1e-3, "epochs": 12}
-    fit, loop = (train("rmsprop", side, **settings) for side in ("fit", "custom_loop"))
+    fit, loop = (trained("rmsprop", side, **settings) for side in ("fit", "custom_loop"))
     assert fit.metrics["accuracy"] >= 0.9
     for a, b in zip(*(np.load(run.folder / "state.npz").values() for run in (loop, fit)), strict=False):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)

@@ -6,6 +6,7 @@ from sklearn.linear_model import LinearRegression
 
 from custom_loops.foundations import stochastic_gradient_descent as sgd
 from recipes.shared.errors import UsageError
+from tests.trainings import seeds
 
 
 @pytest.fixture(scope="module")
@@ -13,10 +14,10 @@ def dataset():
     return sgd.load_data(sgd.HParams())
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_single_examples_and_batches_reach_the_same_solution_and_batches_less_noisily(train, dataset, seed):
+@pytest.mark.parametrize("seed", seeds(3))
+def test_single_examples_and_batches_reach_the_same_solution_and_batches_less_noisily(trained, dataset, seed):
     solution = LinearRegression().fit(dataset.train.x.astype(np.float64), dataset.train.y.astype(np.float64))
-    run = train("stochastic_gradient_descent", "custom_loop", seed=seed)
+    run = trained("stochastic_gradient_descent", "custom_loop", seed=seed)
     assert [child.name for child in run.children] == ["batch_1", "batch_16"]
     for child in run.children:
         with np.load(child.folder / "state.npz") as state:
@@ -26,11 +27,12 @@ def test_single_examples_and_batches_reach_the_same_solution_and_batches_less_no
     assert run.metrics["step_noise_batch_16"] < run.metrics["step_noise_batch_1"] / 3
 
 
-def test_the_noise_of_a_step_falls_with_the_batch_size_as_its_formula_says(train):
+@pytest.mark.slow
+def test_the_noise_of_a_step_falls_with_the_batch_size_as_its_formula_says(trained):
     options = {"data": "diabetes", "learning_rate": 0.02}  # ten features and many batches, so a sharp mean
     n, noise = len(sgd.load_data(sgd.HParams(data="diabetes")).train), {}
     for batch_size in (2, 8, 32):
-        run = train("stochastic_gradient_descent", "custom_loop", batch_size=batch_size, **options)
+        run = trained("stochastic_gradient_descent", "custom_loop", batch_size=batch_size, **options)
         noise[batch_size] = run.metrics[f"step_noise_batch_{batch_size}"]
     for b, size in noise.items():
         assert size == pytest.approx(noise[2] * np.sqrt((n - b) / b / ((n - 2) / 2)), rel=0.25)

@@ -7,6 +7,7 @@ from custom_loops.regularization import cross_validation
 from recipes.commands import parity
 from recipes.shared import data, sources
 from recipes.shared.errors import UsageError
+from tests.trainings import slow
 
 SIDES = ("fit", "custom_loop")
 
@@ -24,8 +25,9 @@ def test_the_folds_partition_the_data_and_each_has_every_class():
     assert sorted(back.tolist()) == sorted(raw.features.tolist())
 
 
-def test_each_fold_scores_the_same_on_both_sides_and_the_summary_is_theirs(train):
-    fit, loop = (train("cross_validation", side, epochs=8, dropout=0.4) for side in SIDES)
+@pytest.mark.parametrize("folds", [3, slow(5)])
+def test_each_fold_scores_the_same_on_both_sides_and_the_summary_is_theirs(trained, folds):
+    fit, loop = (trained("cross_validation", side, folds=folds, epochs=8, dropout=0.4) for side in SIDES)
     result = parity.compare(fit.folder, loop.folder)
     assert result.identical, result.reasons
     assert [child.metrics for child in fit.children] == [child.metrics for child in loop.children]
@@ -57,9 +59,9 @@ def test_one_trace_serves_every_shape_of_batch_over_all_folds(train, monkeypatch
     assert traced == [(None, 30)]
 
 
-def test_every_fold_starts_afresh(train):
+def test_every_fold_starts_afresh(train, trained):
     """A fold's result does not depend on the folds before it: the second alone ends as it does after the first."""
-    run = train("cross_validation", "custom_loop", folds=3, epochs=3)
+    run = trained("cross_validation", "custom_loop", folds=3, epochs=3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "folds", lambda hparams, count, folds=data.folds: folds(hparams, count)[1:2] * 2)
         alone = train("cross_validation", "custom_loop", folds=3, epochs=3)
@@ -84,7 +86,7 @@ def test_a_class_too_rare_for_the_folds_is_refused(train, side, tmp_path):
 def test_a_category_that_only_one_fold_has_is_encoded_alike_in_all(train, tmp_path):
     lines = ["a,c,y", *(f"{i % 7},{'uvw'[i % 3]},{i % 2}" for i in range(59)), "3,rare,1"]
     (tmp_path / "rare.csv").write_text("\n".join(lines))
-    options = {"data": str(tmp_path / "rare.csv"), "epochs": 1, "batch_size": 8, "folds": 3}
+    options = {"data": str(tmp_path / "rare.csv"), "epochs": 1, "batch_size": 8, "folds": 2}
     fit, loop = (train("cross_validation", side, **options) for side in SIDES)
     result = parity.compare(fit.folder, loop.folder)
     assert result.identical, result.reasons

@@ -4,13 +4,14 @@ import pytest
 import tensorflow as tf
 
 from custom_loops.regularization import dropout
+from tests.trainings import seeds
 
 SIDES = ("fit", "custom_loop")
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_gap_between_validation_and_training_loss_shrinks(train, seed):
-    summary = train("dropout", "custom_loop", seed=seed).metrics
+@pytest.mark.parametrize("seed", seeds(3))
+def test_the_gap_between_validation_and_training_loss_shrinks(trained, seed):
+    summary = trained("dropout", "custom_loop", seed=seed).metrics
     assert 0 < summary["gap_with"] < summary["gap_without"] / 2
     assert summary["validation_loss_with"] < summary["validation_loss_without"]
     assert summary["test_loss_with"] < summary["test_loss_without"]
@@ -61,11 +62,11 @@ def test_the_two_children_start_from_the_same_weights(train):
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_the_gap_is_measured_with_all_units(train, side):
-    run = train("dropout", side, epochs=3)
+def test_the_gap_is_measured_with_all_units(trained, side):
+    run = trained("dropout", side, epochs=3)
     dataset = dropout.load_data(dropout.HParams())
     for child in run.children:
-        model = dropout.build_model(child.hparams, dataset)
+        model = dropout.build_model(dropout.HParams(**child.config["hparams"]), dataset)
         with np.load(child.folder / "state.npz") as state:
             model.set_weights([state[name] for name in state.files if name.startswith("weights")])
         for part, split in (("training", dataset.train), ("validation", dataset.validation)):

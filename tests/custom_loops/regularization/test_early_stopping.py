@@ -1,11 +1,10 @@
-import json
-
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from custom_loops.regularization import early_stopping
 from recipes.commands import parity
+from tests.trainings import slow
 
 SIDES = ("fit", "custom_loop")
 SETTINGS = [
@@ -17,15 +16,11 @@ SETTINGS = [
 ]
 
 
-def history(run):
-    return json.loads((run.folder / "history.json").read_text())
-
-
-@pytest.mark.parametrize("settings", SETTINGS)
-def test_both_sides_stop_at_the_same_epoch_with_the_weights_of_the_best(train, settings):
-    fit, loop = (train("early_stopping", side, **settings) for side in SIDES)
-    losses = history(loop)["val_loss"]
-    assert losses == history(fit)["val_loss"]
+@pytest.mark.parametrize("settings", [slow(SETTINGS[0]), SETTINGS[1], *map(slow, SETTINGS[2:4]), SETTINGS[4]])
+def test_both_sides_stop_at_the_same_epoch_with_the_weights_of_the_best(trained, settings):
+    fit, loop = (trained("early_stopping", side, **settings) for side in SIDES)
+    losses = loop.history["val_loss"]
+    assert losses == fit.history["val_loss"]
     result = parity.compare(fit.folder, loop.folder)
     assert result.identical, result.reasons
 
@@ -45,12 +40,12 @@ def test_both_sides_stop_at_the_same_epoch_with_the_weights_of_the_best(train, s
 
 
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("settings", SETTINGS[1:4])
-def test_the_rate_falls_on_every_plateau(train, side, settings):
-    run = train("early_stopping", side, **settings)
+@pytest.mark.parametrize("settings", [SETTINGS[1], *map(slow, SETTINGS[2:4])])
+def test_the_rate_falls_on_every_plateau(trained, side, settings):
+    run = trained("early_stopping", side, **settings)
     hparams = early_stopping.HParams(**settings)
     rate, lowest, waited, expected = hparams.learning_rate, np.inf, 0, []
-    for loss in history(run)["val_loss"]:
+    for loss in run.history["val_loss"]:
         waited = 0 if loss < lowest else waited + 1
         lowest = min(loss, lowest)
         expected.append(rate)  # TensorBoard is told before the callbacks that change it

@@ -17,8 +17,9 @@ def small_mnist(real_data, tmp_path):
     return str(tmp_path / "small.npz")
 
 
-def test_both_sides_learn_real_images_and_end_with_the_same_bytes(train, small_mnist):
-    fit, loop = (train("cnn_classifier", side, data=small_mnist, epochs=4) for side in SIDES)
+@pytest.mark.slow
+def test_both_sides_learn_real_images_and_end_with_the_same_bytes(trained, small_mnist):
+    fit, loop = (trained("cnn_classifier", side, data=small_mnist, epochs=4) for side in SIDES)
     assert fit.metrics["accuracy"] > 0.95
     result = parity.compare(fit.folder, loop.folder)
     assert result.identical, result.reasons

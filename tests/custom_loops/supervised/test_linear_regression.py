@@ -3,6 +3,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from custom_loops.supervised import linear_regression
+from tests.trainings import seeds
 
 
 @pytest.fixture(scope="module")
@@ -17,21 +18,22 @@ def coefficients(run):
     return kernel[:, 0], bias[0]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_default_run_recovers_the_coefficient_vector(train, least_squares, seed):
-    kernel, bias = coefficients(train("linear_regression", "custom_loop", seed=seed))
+@pytest.mark.parametrize("seed", seeds(3))
+def test_the_default_run_recovers_the_coefficient_vector(trained, least_squares, seed):
+    kernel, bias = coefficients(trained("linear_regression", "custom_loop", seed=seed))
     error = np.linalg.norm(kernel - least_squares.coef_) / np.linalg.norm(least_squares.coef_)
     assert error < 1e-3
     assert bias == pytest.approx(least_squares.intercept_, rel=1e-3)
 
 
-def test_a_slower_run_recovers_every_single_coefficient(train, least_squares):
-    run = train("linear_regression", "custom_loop", batch_size=141, epochs=2000, learning_rate=0.02, momentum=0.95)
+@pytest.mark.slow
+def test_a_slower_run_recovers_every_single_coefficient(trained, least_squares):
+    run = trained("linear_regression", "custom_loop", batch_size=141, epochs=2000, learning_rate=0.02, momentum=0.95)
     np.testing.assert_allclose(coefficients(run)[0], least_squares.coef_, rtol=1e-3)
 
 
-def test_reports_mse_mae_and_r2_as_scikit_learn_computes_them(train):
-    run = train("linear_regression", "fit", epochs=20)
+def test_reports_mse_mae_and_r2_as_scikit_learn_computes_them(trained):
+    run = trained("linear_regression", "fit", epochs=20)
     dataset = linear_regression.load_data(linear_regression.HParams())
     kernel, bias = coefficients(run)
     residual = dataset.test.y[:, 0] - (dataset.test.x @ kernel + bias)

@@ -3,6 +3,7 @@ import pytest
 from sklearn.svm import SVC
 
 from custom_loops.supervised import linear_svm
+from tests.trainings import seeds, slow
 
 
 def objective(x, t, w, b):
@@ -10,10 +11,10 @@ def objective(x, t, w, b):
     return np.maximum(0, 1 - t * (x @ w + b)).mean() + w @ w / (2 * len(x))
 
 
-@pytest.mark.parametrize("data", ["breast_cancer", "wine"])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_each_hyperplane_comes_within_one_percent_of_svc(train, data, seed):
-    run = train("linear_svm", "custom_loop", data=data, seed=seed)
+@pytest.mark.parametrize("data", ["breast_cancer", slow("wine")])
+@pytest.mark.parametrize("seed", seeds(2))
+def test_each_hyperplane_comes_within_one_percent_of_svc(trained, data, seed):
+    run = trained("linear_svm", "custom_loop", data=data, seed=seed)
     dataset = linear_svm.load_data(linear_svm.HParams(data=data))
     x = dataset.train.x.astype(np.float64)
     with np.load(run.folder / "state.npz") as state:
@@ -29,13 +30,13 @@ def test_each_hyperplane_comes_within_one_percent_of_svc(train, data, seed):
     accuracy = (np.argmax(svc_scores, axis=0) == dataset.test.y.argmax(axis=1)).mean()
     assert abs(run.metrics["accuracy"] - accuracy) <= 1 / len(dataset.test) + 1e-6
     # The loss that is logged is that objective, averaged over the classes; over the last epoch the weights hardly move.
-    assert run.recorder.history["loss"][-1] == pytest.approx(np.mean(objectives), rel=0.01)
+    assert run.history["loss"][-1] == pytest.approx(np.mean(objectives), rel=0.01)
 
 
-def test_a_larger_c_penalises_the_weights_less(train):
+def test_a_larger_c_penalises_the_weights_less(trained):
     norms = []
     for c in (0.01, 1.0):
-        run = train("linear_svm", "custom_loop", C=c, epochs=50)
+        run = trained("linear_svm", "custom_loop", C=c, epochs=50)
         with np.load(run.folder / "state.npz") as state:
             norms.append(np.linalg.norm(state[state.files[0]]))
     assert norms[0] < norms[1] / 2

@@ -5,6 +5,7 @@ from sklearn.linear_model import LogisticRegression
 
 from custom_loops.supervised import logistic_regression
 from recipes.shared.errors import UsageError
+from tests.trainings import seeds
 
 
 @pytest.fixture(scope="module")
@@ -18,25 +19,26 @@ def coefficients(run):
     return kernel[:, 0], bias[0]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_every_coefficient_agrees_with_scikit_learn_at_the_same_penalty(train, dataset, seed):
+@pytest.mark.parametrize("seed", seeds(3))
+def test_every_coefficient_agrees_with_scikit_learn_at_the_same_penalty(trained, dataset, seed):
     x, y = dataset.train.x.astype(np.float64), dataset.train.y[:, 0]
     model = LogisticRegression(C=1.0, tol=1e-10, max_iter=10_000).fit(x, y)
-    kernel, bias = coefficients(train("logistic_regression", "custom_loop", seed=seed))
+    kernel, bias = coefficients(trained("logistic_regression", "custom_loop", seed=seed))
     np.testing.assert_allclose(kernel, model.coef_[0], rtol=1e-2)
     assert bias == pytest.approx(model.intercept_[0], rel=1e-2)
 
 
-def test_another_penalty_has_another_solution_and_that_agrees_too(train, dataset):
+@pytest.mark.slow
+def test_another_penalty_has_another_solution_and_that_agrees_too(trained, dataset):
     x, y = dataset.train.x.astype(np.float64), dataset.train.y[:, 0]
     model = LogisticRegression(C=0.01, tol=1e-10, max_iter=10_000).fit(x, y)
-    kernel, _ = coefficients(train("logistic_regression", "custom_loop", C=0.01, epochs=200))
+    kernel, _ = coefficients(trained("logistic_regression", "custom_loop", C=0.01, epochs=200))
     assert np.linalg.norm(kernel - model.coef_[0]) < 1e-2 * np.linalg.norm(model.coef_[0])
 
 
 @pytest.mark.parametrize("side", ["fit", "custom_loop"])
-def test_the_scores_are_those_of_a_threshold_at_one_half(train, dataset, side):
-    run = train("logistic_regression", side, epochs=30)
+def test_the_scores_are_those_of_a_threshold_at_one_half(trained, dataset, side):
+    run = trained("logistic_regression", side, epochs=30)
     kernel, bias = coefficients(run)
     probabilities = 1 / (1 + np.exp(-(dataset.test.x @ kernel + bias)))
     labels, predictions = dataset.test.y[:, 0], probabilities > 0.5

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from recipes.supervised.mlp_classifier import HParams, build_model, load_data
+from tests.trainings import seeds
 
 
 def test_the_model_is_784_64_64_10_on_images_and_ends_in_logits():
@@ -11,9 +12,9 @@ def test_the_model_is_784_64_64_10_on_images_and_ends_in_logits():
     assert model.layers[-1].activation.__name__ == "linear"
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_learns_the_digits(train, seed):
-    run = train("mlp_classifier", "custom_loop", seed=seed)
+@pytest.mark.parametrize("seed", seeds(2))
+def test_learns_the_digits(trained, seed):
+    run = trained("mlp_classifier", "custom_loop", seed=seed)
     assert run.metrics["accuracy"] >= 0.93
     assert run.metrics["loss"] < 0.3
 

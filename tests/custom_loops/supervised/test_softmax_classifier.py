@@ -12,10 +12,10 @@ def test_labels_are_one_hot_and_inputs_are_scaled():
         assert split.x.max() <= 1.01  # the training part is scaled to its own maximum
 
 
-def test_every_epoch_keeps_the_short_last_batch_and_learns(train):
-    run = train("softmax_classifier", "custom_loop")
+def test_every_epoch_keeps_the_short_last_batch_and_learns(trained):
+    run = trained("softmax_classifier", "custom_loop")
     examples = len(load_data(HParams()).train)
     assert examples % 32 != 0
-    assert run.recorder.updates == 100 * -(-examples // 32)
+    assert run.report["updates"] == 100 * -(-examples // 32)
     assert run.metrics["accuracy"] > 0.85
-    assert run.recorder.history["val_loss"][-1] < run.recorder.history["val_loss"][0] / 2
+    assert run.history["val_loss"][-1] < run.history["val_loss"][0] / 2

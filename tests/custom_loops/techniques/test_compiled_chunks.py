@@ -11,6 +11,7 @@ from recipes.shared.data import Split
 from recipes.shared.logging_options import LoggingOptions
 from recipes.techniques import compiled_chunks
 from recipes.techniques.compiled_chunks import Chunk, cut, stacked
+from tests.trainings import seeds, slow
 
 STEPS = 36  # updates in an epoch of digits in batches of 32; the last has 29 examples
 
@@ -66,22 +67,23 @@ def test_chunks_hold_the_batches_of_an_epoch_in_its_order(batch_size, steps):
         np.testing.assert_array_equal(np.concatenate([y for _, y in batches]), rows)
 
 
-@pytest.mark.parametrize("jit_compile", [True, False], ids=["XLA", "no XLA"])
-def test_chunks_of_any_length_end_with_the_bits_of_plain_fit_on_single_batches(train, jit_compile):
-    plain = train("mlp_classifier", "fit", steps_per_execution=1, jit_compile=jit_compile, epochs=3)
-    for steps in (1, 8, 34, None):
-        chunks = train("compiled_chunks", "fit", steps_per_execution=steps, jit_compile=jit_compile, epochs=3)
-        result = parity.compare(plain.folder, chunks.folder)
-        assert result.identical, (steps, result.reasons)
-        assert {"weights", "optimizer"} <= set(result.compared)
+@pytest.mark.parametrize("steps", [slow(1), 8, slow(34), None])
+@pytest.mark.parametrize("jit_compile", [slow(True), False], ids=["XLA", "no XLA"])
+def test_chunks_of_any_length_end_with_the_bits_of_plain_fit_on_single_batches(trained, jit_compile, steps):
+    plain = trained("mlp_classifier", "fit", steps_per_execution=1, jit_compile=jit_compile, epochs=3)
+    chunks = trained("compiled_chunks", "fit", steps_per_execution=steps, jit_compile=jit_compile, epochs=3)
+    result = parity.compare(plain.folder, chunks.folder)
+    assert result.identical, result.reasons
+    assert {"weights", "optimizer"} <= set(result.compared)
 
 
-def test_where_no_batch_is_short_too(train):
+@pytest.mark.slow
+def test_where_no_batch_is_short_too(trained):
     settings = {"batch_size": 383, "learning_rate": 0.03, "epochs": 4}  # 3 batches
-    plain = train("mlp_classifier", "fit", **settings)
+    plain = trained("mlp_classifier", "fit", **settings)
     for steps in (2, 3):
         result = parity.compare(
-            plain.folder, train("compiled_chunks", "fit", steps_per_execution=steps, **settings).folder
+            plain.folder, trained("compiled_chunks", "fit", steps_per_execution=steps, **settings).folder
         )
         assert result.identical, (steps, result.reasons)
 
@@ -94,17 +96,18 @@ def test_the_steps_are_traced_for_the_first_chunk_and_no_other_shape_or_epoch(tr
     assert traced == {"train_step": [any_chunk] * 2, "test_step": [any_chunk]}
 
 
-@pytest.mark.parametrize("logging", ["everything", "scalars"])
-@pytest.mark.parametrize(("steps", "ends"), [(8, [8, 16, 24, 32, 35, 36]), (None, [35, 36])])
-def test_what_is_logged_counts_updates_not_chunks(tmp_path, train_into, steps, ends, logging):
-    run = train_into(
-        tmp_path / "fit",
-        "compiled_chunks",
-        "fit",
-        logging=LoggingOptions(level=logging),
-        steps_per_execution=steps,
-        epochs=2,
-    )
+@pytest.mark.parametrize(
+    ("steps", "ends", "logging"),
+    [
+        (8, [8, 16, 24, 32, 35, 36], "scalars"),
+        slow(8, [8, 16, 24, 32, 35, 36], "everything"),
+        slow(None, [35, 36], "scalars"),
+        (None, [35, 36], "everything"),
+    ],
+)
+def test_what_is_logged_counts_updates_not_chunks(trained, steps, ends, logging):
+    logging_options = LoggingOptions(level=logging)
+    run = trained("compiled_chunks", "fit", logging_options, steps_per_execution=steps, epochs=2)
     report = json.loads((run.folder / "report.json").read_text())
     assert report["updates"] == 2 * STEPS
     assert report["steps_per_execution"] == (steps or 35)
@@ -121,16 +124,16 @@ def test_what_is_logged_counts_updates_not_chunks(tmp_path, train_into, steps, e
         assert steps_of(train["update_to_weight"]) == [STEPS, 2 * STEPS]
 
 
-def test_chunks_of_one_step_log_the_loss_of_each_as_the_loop_does(train):
-    fit, loop = (train("compiled_chunks", side, steps_per_execution=1, epochs=2) for side in ("fit", "custom_loop"))
+def test_chunks_of_one_step_log_the_loss_of_each_as_the_loop_does(trained):
+    fit, loop = (trained("compiled_chunks", side, steps_per_execution=1, epochs=2) for side in ("fit", "custom_loop"))
     fit_losses, loop_losses = (read(run.folder / "train")["step_loss"] for run in (fit, loop))
     assert steps_of(fit_losses) == steps_of(loop_losses) == list(range(1, 2 * STEPS + 1))
     np.testing.assert_allclose(fit_losses, loop_losses, rtol=1e-3)
 
 
-def test_the_losses_of_chunks_are_the_means_over_those_of_the_steps(train):
-    chunks = train("compiled_chunks", "fit", steps_per_execution=8, epochs=1)
-    steps = train("compiled_chunks", "custom_loop", epochs=1)
+def test_the_losses_of_chunks_are_the_means_over_those_of_the_steps(trained):
+    chunks = trained("compiled_chunks", "fit", steps_per_execution=8, epochs=1)
+    steps = trained("compiled_chunks", "custom_loop", epochs=1)
     losses = [value for _, value in read(steps.folder / "train")["step_loss"]]
     expected = [
         *(np.mean(losses[first:last]) for first, last in [(0, 8), (8, 16), (16, 24), (24, 32), (32, 35)]),
@@ -141,8 +144,8 @@ def test_the_losses_of_chunks_are_the_means_over_those_of_the_steps(train):
     )
 
 
-def test_the_saved_model_knows_nothing_of_chunks(train):
-    run = train("compiled_chunks", "fit", epochs=1)
+def test_the_saved_model_knows_nothing_of_chunks(trained):
+    run = trained("compiled_chunks", "fit", epochs=1)
     with zipfile.ZipFile(run.folder / "model.keras") as saved:
         config = saved.read("config.json").decode()
     assert "ChunkedModel" not in config
@@ -155,7 +158,7 @@ def test_a_loss_that_is_no_longer_finite_stops_at_the_chunk_and_names_its_last_s
     assert json.loads((tmp_path / "report.json").read_text())["updates"] == 8
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_learns_the_digits(train, seed):
-    run = train("compiled_chunks", "fit", seed=seed)
+@pytest.mark.parametrize("seed", seeds(2))
+def test_learns_the_digits(trained, seed):
+    run = trained("compiled_chunks", "fit", seed=seed)
     assert run.metrics["accuracy"] >= 0.93

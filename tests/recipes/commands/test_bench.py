@@ -26,6 +26,7 @@ def benched(tmp_path_factory):
     return done.stdout, path
 
 
+@pytest.mark.process
 def test_all_contestants_are_measured_and_our_fit_side_has_our_bits(benched):
     _, path = benched
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -48,6 +49,7 @@ def test_all_contestants_are_measured_and_our_fit_side_has_our_bits(benched):
     assert rows["scikit_learn"]["seconds"]
 
 
+@pytest.mark.process
 def test_the_table_on_the_screen_is_that_of_the_file(benched, capsys):
     output, path = benched
     (result,) = bench.read(path)

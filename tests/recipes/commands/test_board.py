@@ -87,6 +87,7 @@ def folders_of_boards(tmp_path):
     return list((tmp_path / "temporary").glob("recipes-board-*"))
 
 
+@pytest.mark.process
 def test_the_board_serves_the_runs_of_all_recipes_until_ctrl_c_ends_it(logs, port, started, tmp_path):
     process = started()
     # "." is what the board itself holds: the configuration of HParams
@@ -100,6 +101,7 @@ def test_the_board_serves_the_runs_of_all_recipes_until_ctrl_c_ends_it(logs, por
     assert not listens(port)
 
 
+@pytest.mark.process
 def test_the_board_of_one_recipe_serves_it_under_its_name_and_sigterm_takes_tensorboard_with_it(
     logs, port, started, tmp_path
 ):

@@ -330,8 +330,8 @@ def test_both_sides_measure_the_same(pair):
 
 
 @pytest.mark.parametrize("name", ["softmax_classifier", "gradient_descent", "l1_l2"])
-def test_the_metrics_are_what_the_history_of_a_training_has(name, train):
-    history = train(name, "fit", epochs=1).recorder.history
+def test_the_metrics_are_what_the_history_of_a_training_has(name, trained):
+    history = trained(name, "fit", epochs=1).history
     measured = {each for each in history if not each.startswith("val_")}
     assert measured == set(catalog.find(name).fit.metrics)
     assert {f"val_{each}" for each in measured} <= set(history)

@@ -382,6 +382,7 @@ def test_a_run_that_did_not_finish_is_refused(finished, capsys):
     assert "mine/fit holds no finished run" in refusal(capsys, "mine")
 
 
+@pytest.mark.process
 def test_a_users_own_pair_that_does_the_same_is_identical(tmp_path):
     (tmp_path / "fit.py").write_text(FIT, encoding="utf-8")
     (tmp_path / "loop.py").write_text(LOOP, encoding="utf-8")
@@ -397,6 +398,7 @@ def test_a_users_own_pair_that_does_the_same_is_identical(tmp_path):
         assert config["hparams"]["penalty"] == 0.2
 
 
+@pytest.mark.process
 def test_a_users_loop_that_forgets_the_penalty_differs_from_the_first_epoch_on(tmp_path):
     (tmp_path / "fit.py").write_text(FIT, encoding="utf-8")
     (tmp_path / "loop.py").write_text(FORGETS_THE_PENALTY, encoding="utf-8")
@@ -421,6 +423,7 @@ def test_a_users_loop_without_train_is_refused_before_the_fit_side_leaves_anythi
     assert not Path("logs").exists()
 
 
+@pytest.mark.process
 def test_bad_data_is_refused_by_the_real_command_in_one_line(tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     process = recipes(tmp_path, "compare", "linear_regression", "--data", "x.csv", "--target", "price")
@@ -438,6 +441,7 @@ def test_a_side_that_breaks_is_shown_with_its_last_words_and_exits_with_1(no_tra
     assert any("the user's mistake" in reason for reason in result["reasons"])
 
 
+@pytest.mark.process
 def test_a_terminated_comparison_takes_its_child_with_it(tmp_path):
     command = [sys.executable, "-m", "recipes", "compare", "mlp_classifier", "--epochs", "1000000", "--run", "stopped"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -454,7 +458,7 @@ def test_a_terminated_comparison_takes_its_child_with_it(tmp_path):
 
 
 def test_several_recipes_share_the_flags_that_each_can_use(in_process, capsys):
-    main(["compare", "mlp_classifier", "gradient_descent", "--batch-size", "64", "--epochs", "2"])
+    main(["compare", "linear_regression", "gradient_descent", "--batch-size", "64", "--epochs", "2"])
     assert [job.hparams.get("batch_size") for job in in_process] == [64, 64, None, None]
     assert [job.hparams["epochs"] for job in in_process] == [2, 2, 2, 2]
     assert "gradient_descent goes without --batch-size 64: it has no use for it" in capsys.readouterr().out

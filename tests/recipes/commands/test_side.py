@@ -18,6 +18,7 @@ from recipes.commands import boards, catalog, side
 from recipes.shared.distribution import Distribution
 from recipes.shared.errors import UsageError, WorkerLost
 from recipes.shared.logging_options import LoggingOptions
+from tests.trainings import slow
 
 pytestmark = pytest.mark.usefixtures("cwd")
 
@@ -72,6 +73,7 @@ def table(*extra_rows):
 
 
 @pytest.mark.parametrize(("verb", "name"), [("fit", "fit"), ("loop", "custom_loop")])
+@pytest.mark.process
 def test_the_real_command_trains_one_side_and_says_where_the_run_is(verb, name, cwd, names_in):
     process = subprocess.run(
         [sys.executable, "-m", "recipes", verb, "mlp_classifier", "--data", "iris", "--epochs", "2", "--seed", "3"],
@@ -97,6 +99,7 @@ def test_the_real_command_trains_one_side_and_says_where_the_run_is(verb, name, 
     assert len(json.loads((folder / "history.json").read_text())["loss"]) == 2
 
 
+@pytest.mark.process
 def test_the_real_command_stops_at_nan_names_the_step_and_keeps_the_logs(cwd, names_in):
     process = subprocess.run(
         [sys.executable, "-m", "recipes", "fit", "mlp_classifier", "--data", "iris", "--learning-rate", "1e30"],
@@ -117,8 +120,9 @@ def test_the_real_command_stops_at_nan_names_the_step_and_keeps_the_logs(cwd, na
 # The range test goes up to where the loss diverges, on purpose.
 @pytest.mark.parametrize("name", [name for name in catalog.pairs() if name != "learning_rate_range_test"])
 @pytest.mark.parametrize(("verb", "folder"), [("fit", "fit"), ("loop", "custom_loop")])
-def test_every_recipe_stops_at_a_loss_that_is_not_finite(name, verb, folder, cwd, capsys):
-    args = ["--epochs", "5", "--learning-rate", "3e38", "--run", "mine"]
+@pytest.mark.parametrize("log", ["nothing", slow("everything")])
+def test_every_recipe_stops_at_a_loss_that_is_not_finite(name, verb, folder, log, cwd, capsys):
+    args = ["--epochs", "5", "--learning-rate", "3e38", "--run", "mine", "--log", log]
     args += [] if "jit_compile" in catalog.find(name).fit.unused else ["--no-jit-compile"]
     assert main([verb, name, *args]) == 1
     error = capsys.readouterr().err
@@ -508,11 +512,12 @@ def test_hyper_parameters_that_only_the_twin_knows_are_left_out(cwd, monkeypatch
     assert side.train(job) == {"loss": 3}
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.process)])
 def test_an_interrupted_run_keeps_what_it_has_done(cwd, stop):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     command = [sys.executable, "-m", "recipes", "loop", "mlp_classifier", "--epochs", "100000", "--run", "stopped"]
+    command += ["--log", "scalars", "--no-jit-compile"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     folder = cwd / "logs" / "mlp_classifier" / "stopped" / "custom_loop"
     deadline = time.monotonic() + 60

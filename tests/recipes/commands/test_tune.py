@@ -14,6 +14,7 @@ import pytest
 from recipes.__main__ import main
 from recipes.commands import catalog, side
 from recipes.commands.tuning import trials
+from tests.trainings import slow
 
 pytestmark = pytest.mark.usefixtures("cwd")
 
@@ -79,6 +80,7 @@ def searches(tmp_path_factory):
     return folder, printed
 
 
+@pytest.mark.process
 def test_both_sides_score_every_trial_the_same_and_find_the_same_winner(searches, monkeypatch):
     monkeypatch.chdir(searches[0])
     fit, loop = read("fit-bayesian"), read("custom_loop-bayesian")
@@ -102,6 +104,7 @@ def test_both_sides_score_every_trial_the_same_and_find_the_same_winner(searches
     assert fit[1]["values"] == loop[1]["values"]
 
 
+@pytest.mark.process
 def test_the_first_trial_has_every_hyper_parameter_of_the_space(searches, monkeypatch):
     monkeypatch.chdir(searches[0])
     for name in SIDES:
@@ -114,6 +117,7 @@ def test_the_first_trial_has_every_hyper_parameter_of_the_space(searches, monkey
         assert set(kerastuners) == {"learning_rate", "batch_size"}
 
 
+@pytest.mark.process
 def test_a_line_a_trial_and_a_row_a_batch_size(searches, monkeypatch):
     monkeypatch.chdir(searches[0])
     for name, output in searches[1].items():
@@ -135,6 +139,7 @@ def test_a_line_a_trial_and_a_row_a_batch_size(searches, monkeypatch):
 
 
 @pytest.mark.parametrize("name", SIDES)
+@pytest.mark.process
 def test_a_run_with_the_best_hyper_parameters_repeats_the_score_to_the_last_bit(name, searches, cwd):
     best = searches[0] / "logs" / "mlp_classifier" / f"tune-{name}-bayesian" / "best.json"
     content = json.loads(best.read_text())
@@ -167,6 +172,7 @@ def test_a_finished_search_says_so_and_a_longer_one_goes_on(tune, trained):
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+@pytest.mark.process
 def test_a_stopped_search_keeps_what_is_done_and_the_same_command_ends_it(how, code, tune, trained, cwd, wait_for):
     process = started(*SHORT, "--trials", "4", "--run", "x")
     folder = cwd / "logs" / "mlp_classifier" / "tune-x"
@@ -187,6 +193,7 @@ def test_a_stopped_search_keeps_what_is_done_and_the_same_command_ends_it(how, c
     assert scores("x") == scores("uninterrupted")
 
 
+@pytest.mark.process
 def test_a_trial_that_kills_its_process_is_run_again_once(tune, trained, cwd, wait_for):
     folder = cwd / "logs" / "mlp_classifier" / "tune-x" / "trial_0"
     for _ in range(2):
@@ -315,6 +322,7 @@ def test_retrain_takes_the_validation_part_along_and_the_epochs_that_were_best(t
     assert again.splitlines()[-3:] == output.splitlines()[-3:]
 
 
+@pytest.mark.process
 def test_two_processes_do_not_search_in_one_folder(tune, cwd, wait_for):
     process = started(*SHORT, "--trials", "3", "--run", "x")
     wait_for((cwd / "logs" / "mlp_classifier" / "tune-x" / "trial_0" / trials.ATTEMPTS).exists)
@@ -326,6 +334,7 @@ def test_two_processes_do_not_search_in_one_folder(tune, cwd, wait_for):
     assert len(scores("x")) == 3
 
 
+@pytest.mark.process
 def test_a_script_searches_its_own_side(cwd):
     done = subprocess.run(
         [sys.executable, str(catalog.find("mlp_classifier").custom_loop.path), "--tune", *SHORT, "--trials", "1"],
@@ -396,9 +405,17 @@ def test_an_objective_that_a_file_of_the_users_own_has_not_ends_the_search(cwd, 
     )
 
 
-@pytest.mark.parametrize("recipe", catalog.pairs())
-def test_every_recipe_can_be_searched(recipe, tune):
-    flags = [flag for flag in SHORT if flag != "--no-jit-compile"]
+def recipes_to_search():
+    """Return a recipe and flags: each without XLA and, where that is its default, with it."""
+    for name, pair in catalog.pairs().items():
+        yield name, [] if "jit_compile" in pair.fit.unused else ["--no-jit-compile"]
+        if "jit_compile" not in pair.fit.unused and pair.fit.fields["jit_compile"].default:
+            yield slow(name, [])
+
+
+@pytest.mark.parametrize(("recipe", "flags"), list(recipes_to_search()))
+def test_every_recipe_can_be_searched(recipe, flags, tune):
+    flags = [*(flag for flag in SHORT if flag != "--no-jit-compile"), *flags]
     code, output = tune(*flags, "--trials", "1", "--epochs", "1", recipe=recipe)
     assert code == 0, output
     found, best = read("custom_loop-random", recipe)

@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 
+import pytest
 from keras.src.backend.tensorflow import trainer
 
 from recipes.shared import distributed_fit
@@ -29,6 +30,7 @@ print("mended")
 """
 
 
+@pytest.mark.process
 def test_keras_still_needs_to_be_mended():
     process = distributed.start(["-c", ODD_FIRST_BATCH], distributed.environment())
     ((code, output, error),) = distributed.finish([process])

@@ -191,6 +191,7 @@ def on_two_devices(files, tmp_path_factory):
 
 
 @pytest.mark.parametrize("key", PAIRS)
+@pytest.mark.process
 def test_both_sides_end_with_the_same_bytes_on_two_devices(key, on_two_devices):
     result = parity.compare(on_two_devices(key, "fit"), on_two_devices(key, "custom_loop"))
     assert result.identical, result.reasons
@@ -198,6 +199,7 @@ def test_both_sides_end_with_the_same_bytes_on_two_devices(key, on_two_devices):
 
 @pytest.mark.parametrize("key", ["mlp", "penalties"])
 @pytest.mark.parametrize("side", SIDES)
+@pytest.mark.process
 def test_two_devices_come_to_what_one_does_with_the_same_global_batch(key, side, files, on_two_devices, train):
     name, hparams = pairs(files)[key]
     alone = train(name, side, jit_compile=False, **hparams)
@@ -205,6 +207,7 @@ def test_two_devices_come_to_what_one_does_with_the_same_global_batch(key, side,
     assert result.within_tolerance, result.reasons
 
 
+@pytest.mark.process
 def test_each_share_of_an_uneven_batch_counts_the_same(files, on_two_devices):
     from recipes.supervised import linear_regression
 
@@ -244,18 +247,21 @@ def with_three_workers(files, tmp_path_factory):
     return lambda index, side: root / str(index) / side
 
 
+@pytest.mark.process
 def test_three_workers_and_both_sides_end_with_the_same_bytes(with_three_workers):
     for index, side in itertools.product(range(3), SIDES):
         result = parity.compare(with_three_workers(0, "fit"), with_three_workers(index, side))
         assert result.identical, (index, side, result.reasons)
 
 
+@pytest.mark.process
 def test_three_workers_come_to_what_one_device_does_with_the_same_global_batch(files, with_three_workers, train):
     alone = train("mlp_classifier", "custom_loop", data=files["classes"], jit_compile=False, **EVEN)
     result = parity.compare(with_three_workers(1, "custom_loop"), alone.folder, distribution.TOLERANCE)
     assert result.within_tolerance, result.reasons
 
 
+@pytest.mark.process
 def test_a_worker_is_killed_and_all_are_started_again(on_two_devices, tmp_path, wait_for):
     """By Slurm's variables the second time, as its requeue would."""
     logs = tmp_path / "logs"

@@ -11,6 +11,8 @@ from custom_loops import loop
 from recipes.commands import catalog
 from recipes.shared import programs
 from recipes.supervised import mlp_classifier, softmax_classifier
+from tests import trainings
+from tests.trainings import slow
 
 # Every pair that shares, what it trains with first, and what with then: all that may differ does.
 SHARING = [name for name, pair in catalog.pairs().items() if "programs.reuse(" in pair.fit.text]
@@ -47,15 +49,24 @@ def test_the_pairs_that_share_do_so_on_both_sides():
     assert [name for name, pair in catalog.pairs().items() if "programs.reuse(" in pair.custom_loop.text] == SHARING
 
 
-@pytest.mark.parametrize("side", ["fit", "custom_loop"])
-@pytest.mark.parametrize("name", SHARING)
-def test_a_shared_program_gives_the_bits_of_a_program_of_its_own(name, side, train, traced):
-    alone = train(name, side, **SECOND)
+FEW = [("mlp_classifier", "fit", False), ("dropout", "custom_loop", False)]  # one of them draws
+AS_THEY_ARE = [
+    (name, side, trainings.module_of(name, side).HParams().jit_compile)
+    for name in SHARING
+    for side in ("fit", "custom_loop")
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "jit_compile"), [*FEW, *(slow(*each) for each in AS_THEY_ARE if each not in FEW)]
+)
+def test_a_shared_program_gives_the_bits_of_a_program_of_its_own(name, jit_compile, side, train, traced):
+    alone = train(name, side, **SECOND, jit_compile=jit_compile)
     traced.clear()
     with programs.kept():
-        train(name, side, **FIRST)
+        train(name, side, **FIRST, jit_compile=jit_compile)
         before = len(traced)
-        shared = train(name, side, **SECOND)
+        shared = train(name, side, **SECOND, jit_compile=jit_compile)
     assert before
     assert len(traced) == before
     assert files(shared) == files(alone)
@@ -63,7 +74,7 @@ def test_a_shared_program_gives_the_bits_of_a_program_of_its_own(name, side, tra
     assert shared.validation_metrics == alone.validation_metrics
 
 
-@pytest.mark.parametrize("side", ["fit", "custom_loop"])
+@pytest.mark.parametrize("side", [slow("fit"), "custom_loop"])
 def test_another_architecture_has_a_program_of_its_own(side, train, traced):
     with programs.kept():
         train("mlp_classifier", side, **FIRST)

@@ -258,6 +258,7 @@ def test_a_process_that_was_not_configured_is_told_so(tmp_path, monkeypatch):
         Run(tmp_path, HParams())
 
 
+@pytest.mark.process
 def test_the_saved_models_predict_on_raw_input_where_the_project_is_not_installed(images, table, tmp_path):
     expected, folders = {}, []
     for hparams, task in ((images, "classification"), (table, "regression")):

@@ -16,6 +16,7 @@ def run(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
 
 
+@pytest.mark.process
 def test_configure_is_silent_and_turns_constant_folding_off_for_good():
     code = """
 from recipes.shared import runtime
@@ -29,6 +30,7 @@ print(tf.config.optimizer.get_experimental_options()["constant_folding"], keras.
     assert process.stderr == ""
 
 
+@pytest.mark.process
 def test_a_library_user_who_did_not_configure_is_told_in_one_line():
     code = """
 from recipes.shared.hparams import HParams

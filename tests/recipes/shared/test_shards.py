@@ -88,6 +88,7 @@ def test_a_file_that_is_broken_or_unlike_the_first_is_named_in_one_line(folder, 
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.process
 def test_the_command_ends_with_2_and_that_line(folder):
     (folder / "train-1.npz").write_bytes(b"PK\3\4")
     command = [sys.executable, "-m", "recipes", "loop", "mlp_classifier", "--data", str(folder), "--stream"]

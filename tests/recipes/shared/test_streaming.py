@@ -191,6 +191,7 @@ def test_statistics_of_shards_are_those_of_the_whole(tmp_path):
     np.testing.assert_allclose(memory.train.x.var(axis=0, dtype=np.float64), [1, 1, 0, 1, 1], atol=1e-5)
 
 
+@pytest.mark.process
 def test_compare_is_identical_and_streamed_ends_with_the_bytes_of_in_memory(tmp_path, capsys):
     path = write(tmp_path / "data", "bytes")
     results = {}

@@ -53,6 +53,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_our_sides_end_with_the_same_bytes(folder, name):
     problem = Problem.load(CASES[name], folder / f"{name}.npz")
     with np.load(folder / f"weights_{name}.npz") as file:
@@ -90,6 +91,7 @@ PEERS = [each for each in CONTESTANTS if each.name in ("pytorch", "jax_step", "j
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != RANDOM])
 @pytest.mark.parametrize("contestant", PEERS, ids=lambda each: each.name)
+@pytest.mark.process
 def test_other_frameworks_come_to_our_outputs(folder, trained, contestant, name):
     outputs = trained(contestant, name)
     ours, initial = (np.load(folder / f"{kind}_{name}.npy") for kind in ("ours", "initial"))
@@ -99,6 +101,7 @@ def test_other_frameworks_come_to_our_outputs(folder, trained, contestant, name)
 
 
 @pytest.mark.parametrize("contestant", PEERS, ids=lambda each: each.name)
+@pytest.mark.process
 def test_other_frameworks_regularize_as_we_do_but_for_the_masks(folder, trained, contestant):
     outputs, ours = trained(contestant, RANDOM), np.load(folder / f"ours_{RANDOM}.npy")
     assert np.corrcoef(outputs.ravel(), ours.ravel())[0, 1] > 0.9

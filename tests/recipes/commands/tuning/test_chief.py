@@ -77,6 +77,7 @@ def busy(process):
     return None
 
 
+@pytest.mark.process
 def test_two_workers_score_as_one_process_does(start, in_one_process):
     code, output = ended(start("--trials", "4", "--workers", "2", "--run", "x"))
     assert code == 0, output
@@ -87,6 +88,7 @@ def test_two_workers_score_as_one_process_does(start, in_one_process):
     assert len(list(folder().glob("worker-*.json"))) == 0
 
 
+@pytest.mark.process
 def test_a_search_that_began_in_one_process_goes_on_with_workers_and_back(start, in_one_process, capfd):
     main(["tune", *SEARCH, "--trials", "2", "--run", "x"])
     before = scores()
@@ -98,6 +100,7 @@ def test_a_search_that_began_in_one_process_goes_on_with_workers_and_back(start,
     assert scores() == in_one_process(5)
 
 
+@pytest.mark.process
 def test_a_worker_that_is_killed_in_a_trial_gets_it_back_once_and_the_search_ends(start, in_one_process, wait_for):
     process = start("--trials", "4", "--workers", "2", "--run", "x")
     trial, victim = wait_for(lambda: busy(process))
@@ -110,6 +113,7 @@ def test_a_worker_that_is_killed_in_a_trial_gets_it_back_once_and_the_search_end
     assert output.count(f"trial {int(trial) + 1}/4: ") == 1
 
 
+@pytest.mark.process
 def test_a_trial_that_kills_its_worker_twice_has_failed_and_the_search_ends(start, in_one_process, wait_for):
     process = start("--trials", "2", "--workers", "1", "--run", "x")
     trial, first = wait_for(lambda: busy(process))
@@ -155,6 +159,7 @@ def chief_here(monkeypatch, capfd):
     return chief_here
 
 
+@pytest.mark.process
 def test_keras_tuners_variables_make_a_chief_and_workers_of_the_same_command(start, in_one_process):
     port = free_port()
     command = ("--trials", "3", "--run", "x")
@@ -166,6 +171,7 @@ def test_keras_tuners_variables_make_a_chief_and_workers_of_the_same_command(sta
     assert scores() == in_one_process(3)
 
 
+@pytest.mark.process
 def test_the_trial_of_a_worker_elsewhere_that_dies_is_given_to_another(start, in_one_process, wait_for):
     port = free_port()
     command = ("--trials", "3", "--run", "x", "--time-limit", "12")
@@ -187,6 +193,7 @@ def test_a_chief_without_workers_gives_up_after_the_time_limit(chief_here):
     assert "no worker has asked for a trial for 3 s; the same command goes on from here" in output
 
 
+@pytest.mark.process
 def test_the_workers_of_a_killed_chief_end_and_the_search_goes_on_later(start, in_one_process, wait_for, descendants):
     process = start("--trials", "3", "--workers", "2", "--run", "x")
     wait_for(lambda: busy(process))
@@ -199,6 +206,7 @@ def test_the_workers_of_a_killed_chief_end_and_the_search_goes_on_later(start, i
     assert scores() == in_one_process(3)
 
 
+@pytest.mark.process
 def test_ctrl_c_ends_chief_and_workers_and_the_same_command_goes_on(start, in_one_process, wait_for, descendants):
     process = start("--trials", "3", "--workers", "2", "--run", "x")
     wait_for(lambda: busy(process))
@@ -212,6 +220,7 @@ def test_ctrl_c_ends_chief_and_workers_and_the_same_command_goes_on(start, in_on
     assert scores() == in_one_process(3)
 
 
+@pytest.mark.process
 def test_a_worker_that_cannot_work_ends_the_search_with_its_last_words(start, cwd):
     (cwd / "mine.py").write_text("raise SystemExit('the recipe is broken')\n\n\ndef train(hparams, run): ...\n")
     process = subprocess.run(

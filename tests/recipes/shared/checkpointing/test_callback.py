@@ -1,5 +1,6 @@
 """Runs that are cut off in this process and go on in a new model; tests/test_kill.py does it to real processes."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from recipes.shared.errors import UsageError
 from recipes.shared.hparams import HParams
 from recipes.shared.logging_options import LoggingOptions
 from recipes.shared.run import Run
+from tests.trainings import slow
 
 NOTHING = LoggingOptions(level="nothing")
 SAVING, RESUMING = Saving(active=True), Saving(active=True, resume=True)
@@ -60,8 +62,18 @@ def executions(folder):
     return [report["updates"] // report["steps_per_execution"] for report in reports if not report["children"]]
 
 
-@pytest.mark.parametrize("side", ["fit", "custom_loop"])
-@pytest.mark.parametrize("name", PAIRS)
+# Variables of each kind; `make` below has a test of the fit side, and the others are slow.
+FEW = {(name, "custom_loop") for name in ("adam", "dropout", "early_stopping", "gradient_descent")}
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        pytest.param(name, side, marks=[] if (name, side) in FEW else pytest.mark.slow)
+        for name in PAIRS
+        for side in ("fit", "custom_loop")
+    ],
+)
 def test_a_run_that_was_cut_off_ends_with_the_bits_of_one_that_was_not(tmp_path, train_into, cut_off, name, side):
     whole = train_into(tmp_path / "whole", name, side, saving=SAVING, **PAIRS[name])
     assert any(tmp_path.glob("whole/**/checkpoints"))
@@ -142,21 +154,26 @@ def make(folder, side, saving, epochs=6, others=(), hparams=None):
     return {name.split()[0]: array.tobytes() for name, array in state.arrays(model).items()}, history
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A function that returns what a side ends with that nothing has cut off."""
+    return functools.cache(lambda side: make(tmp_path_factory.mktemp("whole"), side, SAVING))
+
+
+@pytest.mark.parametrize("moments", [[2], slow([5, 1, 7, 11])], ids=["once", "often"])
 @pytest.mark.parametrize("side", ["fit", "custom_loop"])
-def test_all_that_training_changes_is_saved(tmp_path, cut_off, side):
-    whole = make(tmp_path / "whole", side, SAVING)
-    for moments in ([2], [5, 1, 7, 11]):
-        folder = tmp_path / f"cut-{moments}"
-        for moment in moments:
-            cut_off(moment * (4 if side == "fit" else 1))
-            with pytest.raises(CutOff):
-                make(folder, side, RESUMING)
-        cut_off(-1)
-        assert make(folder, side, RESUMING) == whole, moments
+def test_all_that_training_changes_is_saved(tmp_path, cut_off, whole, side, moments):
+    expected = whole(side)
+    for moment in moments:
+        cut_off(moment * (4 if side == "fit" else 1))
+        with pytest.raises(CutOff):
+            make(tmp_path / "cut", side, RESUMING)
+    cut_off(-1)
+    assert make(tmp_path / "cut", side, RESUMING) == expected
 
 
-def test_within_an_epoch_a_loop_saves_as_often_as_it_is_told(tmp_path, cut_off):
-    whole = make(tmp_path / "whole", "custom_loop", SAVING)
+def test_within_an_epoch_a_loop_saves_as_often_as_it_is_told(tmp_path, cut_off, whole):
+    expected = whole("custom_loop")
     folder = tmp_path / "cut"
     cut_off(8)  # executions of 4 steps, 5 an epoch
     interruption.asked = lambda: False  # as with SIGKILL
@@ -165,21 +182,21 @@ def test_within_an_epoch_a_loop_saves_as_often_as_it_is_told(tmp_path, cut_off):
     names = sorted(path.name for path in (folder / "checkpoints" / "0").iterdir())
     assert names == ["epoch-000001-step-000000000.safetensors", "epoch-000001-step-000000008.safetensors"]
     cut_off(-1)
-    assert make(folder, "custom_loop", RESUMING) == whole
+    assert make(folder, "custom_loop", RESUMING) == expected
 
 
-def test_an_early_stop_is_not_undone(tmp_path, train_into):
+@pytest.mark.parametrize("side", ["fit", "custom_loop"])
+def test_an_early_stop_is_not_undone(tmp_path, train_into, side):
     settings = PAIRS["early_stopping"]
-    for side in ("fit", "custom_loop"):
-        whole = train_into(tmp_path / side, "early_stopping", side, NOTHING, SAVING, **settings)
-        epochs = len(json.loads((whole.folder / "history.json").read_text())["loss"])
-        assert epochs < settings["epochs"]
-        before = (whole.folder / "state.npz").read_bytes(), (whole.folder / "history.json").read_bytes()
-        (whole.folder / "report.json").unlink()  # cut off between the end of training and that of the run
-        train_into(tmp_path / side, "early_stopping", side, NOTHING, RESUMING, **settings)
-        with np.load(whole.folder / "state.npz") as archive:
-            assert archive["optimizer/000 adam/iteration"] > 0
-        assert (whole.folder / "history.json").read_bytes() == before[1]
+    whole = train_into(tmp_path / side, "early_stopping", side, NOTHING, SAVING, **settings)
+    epochs = len(json.loads((whole.folder / "history.json").read_text())["loss"])
+    assert epochs < settings["epochs"]
+    before = (whole.folder / "history.json").read_bytes()
+    (whole.folder / "report.json").unlink()  # cut off between the end of training and that of the run
+    train_into(tmp_path / side, "early_stopping", side, NOTHING, RESUMING, **settings)
+    with np.load(whole.folder / "state.npz") as archive:
+        assert archive["optimizer/000 adam/iteration"] > 0
+    assert (whole.folder / "history.json").read_bytes() == before
 
 
 class Counter(keras.callbacks.Callback):
@@ -199,7 +216,7 @@ class Keeping(Counter):
         self.epochs = state["epochs"]
 
 
-@pytest.mark.parametrize("side", ["fit", "custom_loop"])
+@pytest.mark.parametrize("side", [slow("fit"), "custom_loop"])
 def test_callbacks_of_the_users_own_are_kept_or_named(tmp_path, cut_off, capsys, side):
     cut_off(60 if side == "fit" else 15)
     with pytest.raises(CutOff):
@@ -212,15 +229,15 @@ def test_callbacks_of_the_users_own_are_kept_or_named(tmp_path, cut_off, capsys,
     assert capsys.readouterr().err == "Counter has no get_state and set_state: what it remembers begins anew\n"
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, cut_off, capsys):
-    whole = make(tmp_path / "whole", "fit", SAVING)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, cut_off, whole, capsys):
+    expected = whole("fit")
     cut_off(80)
     with pytest.raises(CutOff):
         make(tmp_path / "cut", "fit", SAVING)
     cut_off(-1)
     newest = max((tmp_path / "cut" / "checkpoints" / "0").glob("*.safetensors"))
     newest.write_bytes(newest.read_bytes()[:1000])
-    assert make(tmp_path / "cut", "fit", RESUMING) == whole
+    assert make(tmp_path / "cut", "fit", RESUMING) == expected
     line = capsys.readouterr().err
     assert f"{newest} is damaged" in line
     assert line.endswith("; the checkpoint before it is used, of epoch 3\n")

@@ -224,6 +224,7 @@ print("updates", int(model.optimizer.iterations))
 """
 
 
+@pytest.mark.process
 def test_a_disk_that_fills_up_costs_one_line_a_run_and_the_training_goes_on(tmp_path):
     command = [sys.executable, "-W", "error", "-W", "ignore:__array__", "-c", FULL_DISK, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

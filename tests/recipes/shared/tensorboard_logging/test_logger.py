@@ -22,6 +22,7 @@ from recipes.shared.logging_options import LoggingOptions
 from recipes.shared.run import Run
 from recipes.shared.tensorboard_logging import pictures
 from recipes.shared.tensorboard_logging.logger import TensorBoardLogger
+from tests.trainings import slow
 
 X = np.linspace(-1, 1, 23, dtype=np.float32)[:, None]  # 12 steps of two; the last is short
 STEPS, BATCH, RATE, PENALTY = 12, 2, 0.1, 0.05
@@ -211,7 +212,7 @@ def replayed(penalty=0.0, epochs=2):
     return np.array(found), np.array(examples)
 
 
-@pytest.mark.parametrize("steps_per_execution", [None, 1, 5])
+@pytest.mark.parametrize("steps_per_execution", [None, slow(1), slow(5)])
 @pytest.mark.parametrize("penalty", [0.0, PENALTY], ids=["plain", "penalty"])
 def test_the_loop_logs_the_loss_that_each_step_went_down(make_logger, tmp_path, steps_per_execution, penalty):
     model = linear(keras.regularizers.L2(penalty) if penalty else None)
@@ -235,7 +236,7 @@ def test_fit_logs_the_loss_of_each_step_but_for_rounding(make_logger, tmp_path, 
 
 @pytest.mark.parametrize(
     ("steps_per_execution", "steps"),
-    [(5, [5, 10, 12, 17, 22, 24]), (12, [12, 24]), (20, [12, 24]), (11, [11, 12, 23, 24])],
+    [(5, [5, 10, 12, 17, 22, 24]), slow(12, [12, 24]), slow(20, [12, 24]), (11, [11, 12, 23, 24])],
 )
 def test_where_fit_hides_its_steps_it_logs_the_mean_over_each_execution(
     model, make_logger, tmp_path, steps_per_execution, steps
@@ -388,7 +389,7 @@ def test_both_sides_log_the_same_tags_and_the_loop_every_step(fit_side, train, s
 
 
 @pytest.mark.parametrize("rate", [0.0625, SCHEDULE], ids=["constant", "schedule"])
-@pytest.mark.parametrize("steps_per_execution", [1, 5, 12])
+@pytest.mark.parametrize("steps_per_execution", [slow(1), 5, slow(12)])
 def test_fit_logs_the_rate_of_every_update(model, make_logger, tmp_path, rate, steps_per_execution):
     fit(model, make_logger(), rate=rate, steps_per_execution=steps_per_execution)
     points = read(tmp_path / "train")["step_learning_rate"]
@@ -398,7 +399,7 @@ def test_fit_logs_the_rate_of_every_update(model, make_logger, tmp_path, rate, s
 
 
 @pytest.mark.parametrize(
-    ("rate", "steps_per_execution"), [(0.0625, None), (SCHEDULE, None), (SCHEDULE, 1), (SCHEDULE, 5)]
+    ("rate", "steps_per_execution"), [slow(0.0625, None), (SCHEDULE, None), slow(SCHEDULE, 1), (SCHEDULE, 5)]
 )
 def test_the_loop_logs_the_rates_that_fit_logs(model, make_logger, trained, tmp_path, rate, steps_per_execution):
     fit_by_loop(model, make_logger(), rate=rate, steps_per_execution=steps_per_execution)
@@ -427,13 +428,12 @@ def test_a_rate_that_changes_between_epochs_holds_for_the_updates_of_the_next(mo
     assert points == list(enumerate([0.5] * 12 + [0.25] * 12, start=1))
 
 
-@pytest.mark.parametrize("tag", ["step_learning_rate", "epoch_learning_rate"])
-def test_a_model_that_is_trained_on_shows_the_rates_its_optimizer_takes(model, make_logger, tmp_path, tag):
+def test_a_model_that_is_trained_on_shows_the_rates_its_optimizer_takes(model, make_logger, tmp_path):
     fit(model, rate=SCHEDULE, epochs=1)
     model.fit(X, 2 * X, batch_size=2, callbacks=[make_logger()], verbose=0)
-    rates = {"step_learning_rate": range(12, 24), "epoch_learning_rate": [24]}[tag]
-    values = [value for _, value in read(tmp_path / "train")[tag]]
-    assert values == pytest.approx([float(SCHEDULE(step)) for step in rates], abs=1e-9)
+    for tag, rates in {"step_learning_rate": range(12, 24), "epoch_learning_rate": [24]}.items():
+        values = [value for _, value in read(tmp_path / "train")[tag]]
+        assert values == pytest.approx([float(SCHEDULE(step)) for step in rates], abs=1e-9), tag
 
 
 def ratio(before, after):
@@ -449,9 +449,9 @@ def ratio(before, after):
     [
         (None, [12, 24]),
         (5, [5, 10, 12, 15, 20, 24]),  # counted over the run, not from the beginning of each epoch
-        (3, [3, 6, 9, 12, 15, 18, 21, 24]),
+        slow(3, [3, 6, 9, 12, 15, 18, 21, 24]),
         (1, list(range(1, 25))),
-        (100, [12, 24]),
+        slow(100, [12, 24]),
     ],
 )
 def test_updates_are_set_against_the_weights_after_every_so_many_steps(
@@ -478,7 +478,12 @@ def test_updates_are_set_against_the_weights_after_every_so_many_steps(
 
 @pytest.mark.parametrize(
     ("every", "steps_per_execution", "hidden", "single"),
-    [(None, 12, [12, 24], []), (3, 5, [5, 10, 12, 17, 22, 24], []), (None, 11, [], [12, 24]), (24, 5, [12, 24], [])],
+    [
+        slow(None, 12, [12, 24], []),
+        (3, 5, [5, 10, 12, 17, 22, 24], []),
+        (None, 11, [], [12, 24]),
+        slow(24, 5, [12, 24], []),
+    ],
 )
 def test_where_fit_hides_its_steps_the_way_that_an_execution_went_is_logged(
     model, make_logger, witness, tmp_path, every, steps_per_execution, hidden, single
@@ -594,7 +599,7 @@ def trained_deep(tmp_path_factory):
 
 
 @SIDES
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, slow(True)])
 def test_gradients_are_those_of_the_first_examples_in_inference_mode(trained_deep, train_side, jit_compile):
     folder, model, taken = trained_deep(train_side, jit_compile=jit_compile)
     norms = dict(read(folder / "train")["probe_gradient_norm"])
@@ -638,13 +643,15 @@ LEVELS = {
 @pytest.mark.parametrize(
     ("train_side", "options", "levels"),
     [
-        (fit, {}, list(LEVELS)),
-        (fit, {"steps_per_execution": 4}, ["every=3", "nothing"]),
-        (fit_by_loop, {}, list(LEVELS)),
-        (fit_by_loop, {"steps_per_execution": 4}, ["every=3", "nothing"]),
-        (fit_by_loop, {"jit_compile": True}, ["every=3", "nothing"]),
+        (fit, {}, ["everything", "nothing"]),
+        slow(fit, {}, list(LEVELS)),
+        slow(fit, {"steps_per_execution": 4}, ["every=3", "nothing"]),
+        (fit_by_loop, {}, ["everything", "nothing"]),
+        slow(fit_by_loop, {}, list(LEVELS)),
+        slow(fit_by_loop, {"steps_per_execution": 4}, ["every=3", "nothing"]),
+        slow(fit_by_loop, {"jit_compile": True}, ["every=3", "nothing"]),
     ],
-    ids=["fit", "fit-4", "loop", "loop-4", "loop-xla"],
+    ids=["fit", "fit-all", "fit-4", "loop", "loop-all", "loop-4", "loop-xla"],
 )
 def test_a_run_ends_with_the_same_bytes_however_much_is_logged(tmp_path, train_side, options, levels):
     ends, histories = {}, {}
@@ -749,7 +756,7 @@ class Interrupt(keras.callbacks.Callback):
 
 
 @SIDES
-@pytest.mark.parametrize("options", [LoggingOptions(every=2), SCALARS], ids=["everything", "scalars"])
+@pytest.mark.parametrize("options", [LoggingOptions(every=2), slow(SCALARS)], ids=["everything", "scalars"])
 def test_an_interrupted_training_leaves_files_that_are_readable_up_to_the_last_chunk(tmp_path, train_side, options):
     model, run = linear(), Run(tmp_path / "run", HPARAMS, logging=options)
     with pytest.raises(KeyboardInterrupt):

@@ -1,0 +1,178 @@
+"""What the tests cost in processor time, and the budget of `make test` that they must keep.
+
+Processor time, because wall time on a machine with other work says little: user and system time of the process that
+runs a test and of all its descendants, from before its set-up to after its teardown. What a fixture of a session or a
+module costs, and a training that many tests read, is counted apart, not to the test that happens to need it first.
+"""
+
+import contextlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+MARKS = ("slow", "browser", "process")  # of the tests that `make test` leaves out
+MOST_SECONDS = 10.0  # of a test without a mark
+BASE_SECONDS = 660  # of the tests that do not grow with the number of pairs
+SECONDS_A_PAIR = 10
+SHOWN = 20
+
+
+def most_seconds_of_all(pairs: int) -> int:
+    """Return what all tests without a mark may cost together, with so many pairs: 18 may cost 14 minutes."""
+    return BASE_SECONDS + SECONDS_A_PAIR * pairs
+
+
+def processor_seconds() -> float:
+    """Return the processor time that this process, its ended children and its living descendants have had so far."""
+    return sum(os.times()[:4]) + (_of_living_descendants() if _has_children() else 0.0)
+
+
+def _has_children() -> bool:
+    """Whether there are any: most tests have none, and to look through all processes takes 2 ms."""
+    if not hasattr(os, "waitid"):
+        return True
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _of_living_descendants() -> float:
+    """Return what the descendants and the children that these have waited for have had; 0 where there is no /proc."""
+    children: dict[int, list[int]] = {}
+    ticks: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            children.setdefault(int(fields[1]), []).append(int(path.parent.name))
+            ticks[int(path.parent.name)] = sum(map(int, fields[11:15]))
+    total, unseen = 0, children.get(os.getpid(), [])
+    while unseen:
+        process = unseen.pop()
+        total += ticks[process]
+        unseen += children.get(process, [])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+class Meter:
+    """Measures each test, in the process that runs it, and gives the report of its teardown what was measured."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self._apart = 0.0  # what has been counted apart so far
+        self._apart_before = 0.0  # that, when the test began
+        self._shared: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def apart(self, name: str) -> Iterator[None]:
+        """Count what happens inside as `name`, and not to the test."""
+        began, before = processor_seconds(), self._apart
+        try:
+            yield
+        finally:
+            inside = self._apart - before
+            own = max(0.0, processor_seconds() - began - inside)
+            self._shared[name] += own
+            self._apart += own
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self):
+        self._began, self._apart_before = processor_seconds(), self._apart
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef):
+        if fixturedef.scope == "function":
+            return (yield)
+        with self.apart(f"fixture {fixturedef.baseid or 'tests'}::{fixturedef.argname}"):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item, call):
+        report = yield
+        if call.when == "teardown":
+            apart = self._apart - self._apart_before
+            report.processor_seconds = max(0.0, processor_seconds() - self._began - apart)
+            report.marks = [mark for mark in MARKS if item.get_closest_marker(mark)]
+            report.shared, self._shared = dict(self._shared), Counter()
+        return report
+
+
+class Account:
+    """Adds up what all processes have measured, shows it at the end, and fails a run that cost too much."""
+
+    def __init__(self, config: pytest.Config, pairs: int, most_seconds: float) -> None:
+        self._config = config
+        self._most_seconds = most_seconds
+        self._most_seconds_of_all = most_seconds_of_all(pairs)
+        self._tests: dict[str, float] = {}
+        self._marks: dict[str, list[str]] = {}
+        self._shared: Counter[str] = Counter()
+
+    def pytest_runtest_logreport(self, report):
+        if hasattr(report, "processor_seconds"):
+            self._tests[report.nodeid] = report.processor_seconds
+            self._marks[report.nodeid] = report.marks
+            self._shared.update(report.shared)
+            if path := self._config.getoption("--costs"):
+                entry = {"test": report.nodeid, "seconds": report.processor_seconds, "marks": report.marks}
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(entry | {"shared": report.shared}) + "\n")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session):
+        if session.exitstatus == pytest.ExitCode.OK and self._too_dear():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter):
+        terminalreporter.section("processor time")
+        for line in [*self._dearest(), *self._sums()]:
+            terminalreporter.write_line(line)
+        for line in self._too_dear():
+            terminalreporter.write_line(f"TOO DEAR: {line}", red=True)
+
+    def _dearest(self) -> list[str]:
+        costs = Counter(self._tests) + self._shared
+        return [f"{seconds:7.1f} s  {name}" for name, seconds in costs.most_common(SHOWN) if seconds >= 0.1]
+
+    def _sums(self) -> list[str]:
+        sums: Counter[str] = Counter()
+        for name, seconds in self._tests.items():
+            sums[" and ".join(self._marks[name]) or "without a mark"] += seconds
+        sums["shared by many tests"] = self._shared.total()
+        lines = [f"{seconds:7.1f} s  in all: {kind}" for kind, seconds in sums.most_common()]
+        return [*lines, f"{processor_seconds():7.1f} s  the whole run, with what is outside of tests"]
+
+    def _too_dear(self) -> list[str]:
+        """Return what cost too much, as lines."""
+        if self._config.getoption("--no-budget"):
+            return []
+        unmarked = {name: seconds for name, seconds in self._tests.items() if not self._marks[name]}
+        lines = [
+            f"{name}: {seconds:.1f} s without a mark, at most {self._most_seconds:g}"
+            for name, seconds in unmarked.items()
+            if seconds > self._most_seconds
+        ]
+        if len(unmarked) == len(self._tests) and processor_seconds() > self._most_seconds_of_all:
+            lines.append(f"all: {processor_seconds():.0f} s, at most {self._most_seconds_of_all} with today's pairs")
+        return lines
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Add the options of this plugin."""
+    parser.addoption(
+        "--no-budget", action="store_true", help="do not fail if tests cost more processor time than they may"
+    )
+    parser.addoption("--costs", type=Path, help="add what each test cost to this file, a line of JSON")
+
+
+def register(config: pytest.Config, pairs: int, most_seconds: float = MOST_SECONDS) -> None:
+    """Measure in every process that runs tests; add up in the one that reports, and fail a run that cost too much."""
+    config.pluginmanager.register(Meter(), "meter")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Account(config, pairs, most_seconds), "account")
