@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
 
 from recipes.commands.parity import finished_files, read_object
 from recipes.shared.files import replace_file
@@ -66,6 +65,8 @@ def write_verdict(folder: Path, words: str) -> None:
 
 def write_events(path: Path, value: Summary.Value) -> None:
     """Write an event file with one value."""
+    # here, because it imports all of TensorBoard's summaries, which no command needs before it trains
+    from tensorboard.summary.writer.record_writer import RecordWriter
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
