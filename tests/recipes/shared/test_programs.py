@@ -74,7 +74,8 @@ def test_a_shared_program_gives_the_bits_of_a_program_of_its_own(name, jit_compi
     assert shared.validation_metrics == alone.validation_metrics
 
 
-@pytest.mark.parametrize("side", [slow("fit"), "custom_loop"])
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["fit", "custom_loop"])
 def test_another_architecture_has_a_program_of_its_own(side, train, traced):
     with programs.kept():
         train("mlp_classifier", side, **FIRST)
