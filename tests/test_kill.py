@@ -14,7 +14,7 @@ from tests import kill
 
 
 def test_a_killed_run_goes_on_in_another_process_and_ends_with_the_same_bits(tmp_path, trained, wait_for):
-    name, epochs = "adam", 20  # its variables are in no optimizer
+    name, epochs = "adam", 6  # its variables are in no optimizer
     command = ["loop", name, "--epochs", str(epochs), "--log", "nothing", "--logs", str(tmp_path), "--run", "killed"]
     folder = tmp_path / name / "killed" / "custom_loop"
     process = subprocess.Popen([sys.executable, "-m", "recipes", *command], stdout=subprocess.DEVNULL)
