@@ -1,4 +1,4 @@
-"""Every pair found on disk is held to its promise: once as it is, and four kinds of step with every value of a setting.
+"""Every pair found on disk is held to its promise: once as it is, and four kinds of step in several settings.
 
 `.ci/run` takes those settings for all other pairs too, and `make parity` (PARITY=full) the product of all.
 """
@@ -10,6 +10,7 @@ import pytest
 
 from recipes.commands import catalog, parity
 from tests import trainings
+from tests.trainings import slow
 
 PAIRS = catalog.pairs()
 TOLERANT = {name: pair.custom_loop.tolerance for name, pair in PAIRS.items() if pair.custom_loop.tolerance}
@@ -61,9 +62,10 @@ def test_every_other_pair_ends_with_the_same_bytes_as_it_is(trained, name):
 
 
 def with_settings():
-    """Return a name and settings for each test; `make test` takes those of the kinds."""
+    """Return a name and settings for each test; `make test` takes two for each of the kinds, and all for the first."""
+    few = [(KINDS[0], *settings) for settings in SUBSET] + [(name, *each) for name in KINDS[1:] for each in SUBSET[:2]]
     for name, settings in itertools.product(IDENTICAL, ALL if FULL else SUBSET):
-        yield pytest.param(name, *settings, marks=[] if name in KINDS else pytest.mark.slow)
+        yield (name, *settings) if (name, *settings) in few else slow(name, *settings)
 
 
 @pytest.mark.parametrize(("name", "jit_compile", "fit_steps", "loop_steps", "seed"), list(with_settings()))
@@ -77,7 +79,10 @@ def test_both_sides_end_with_the_same_bytes(run_with, name, jit_compile, fit_ste
 SHAPES = list(itertools.product(["digits", "breast_cancer", "wine"], [1, 2, 64], [8, 16, 47]))
 
 
-@pytest.mark.parametrize(("data", "hidden_units", "batch_size"), SHAPES if FULL else SHAPES[::10])
+@pytest.mark.parametrize(
+    ("data", "hidden_units", "batch_size"),
+    [SHAPES[0], *(slow(*shape) for shape in (SHAPES[1:] if FULL else SHAPES[10::10]))],
+)
 def test_one_program_has_the_bits_of_fit_for_other_shapes_too(trained, data, hidden_units, batch_size):
     settings = {"data": data, "hidden_units": hidden_units, "batch_size": batch_size, "epochs": 4, "jit_compile": True}
     fit = trained("mlp_classifier", "fit", learning_rate=0.03, **settings)
@@ -106,7 +111,7 @@ def test_only_the_listed_pairs_have_a_tolerance_and_no_larger_one():
 
 @pytest.mark.parametrize(
     "flags",
-    [{"hidden_units": 1}, {"batch_size": 16}, {"learning_rate": 0.3}],
+    [{"hidden_units": 1}, slow({"batch_size": 16}), slow({"learning_rate": 0.3})],
     ids=["one hidden unit", "batch size 16", "learning rate 0.3"],
 )
 def test_softmax_is_identical_where_one_program_was_not(trained, flags):

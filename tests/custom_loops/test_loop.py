@@ -97,7 +97,7 @@ def same_bytes(a, b):
     return [v.numpy().tobytes() for v in a.variables] == [v.numpy().tobytes() for v in b.variables]
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 5, slow(13), slow(20)])
+@pytest.mark.parametrize("steps_per_execution", [slow(1), 5, slow(13), slow(20)])
 def test_hooks_are_called_as_fit_calls_them(dataset, steps_per_execution):
     by_fit, by_loop = Recording(), Recording()
     fit(dataset, [by_fit], steps_per_execution)
@@ -159,7 +159,9 @@ NESTED, ONE_PROGRAM = {"jit_compile": True, "one_program": False}, {"jit_compile
     [{}, slow(NESTED), slow(ONE_PROGRAM)],
     ids=["graph", "nested", "one program"],
 )
-@pytest.mark.parametrize(("steps_per_execution", "batch_size"), [(None, BATCH), (5, BATCH), (1, 10), (None, 200)])
+@pytest.mark.parametrize(
+    ("steps_per_execution", "batch_size"), [(None, BATCH), (5, BATCH), slow(1, 10), slow(None, 200)]
+)
 def test_steps_are_traced_once_a_shape_and_never_after_the_first_epoch(
     dataset, monkeypatch, options, steps_per_execution, batch_size
 ):
@@ -277,7 +279,7 @@ def test_the_callers_loop_stops_the_training_by_the_models_flag(dataset):
     assert len(history["loss"]) == 2
 
 
-@pytest.mark.parametrize("options", [{}, {"steps_per_execution": 5}])
+@pytest.mark.parametrize("options", [{}, slow({"steps_per_execution": 5})])
 def test_training_on_other_data_makes_no_new_trace(dataset, options):
     traced = []
     driver = driver_of(dataset, traced=traced, **options)
@@ -388,12 +390,12 @@ class Watching(keras.callbacks.Callback):
     ("steps_per_execution", "watched", "chunks"),
     [
         (None, [], [(0, 12), (12, 1)]),
-        (None, [12], [(0, 12), (12, 1)]),  # the short batch is a chunk of its own anyway
-        (None, [11], [(0, 11), (11, 1), (12, 1)]),
+        slow(None, [12], [(0, 12), (12, 1)]),  # the short batch is a chunk of its own anyway
+        slow(None, [11], [(0, 11), (11, 1), (12, 1)]),
         (None, [0, 5, 6], [(0, 1), (1, 4), (5, 1), (6, 1), (7, 5), (12, 1)]),
         (5, [4, 5, 7], [(0, 4), (4, 1), (5, 1), (6, 1), (7, 1), (8, 2), (10, 2), (12, 1)]),
-        (1, [3], [(step, 1) for step in range(13)]),
-        (None, [13, 99], [(0, 12), (12, 1)]),  # steps that do not come
+        slow(1, [3], [(step, 1) for step in range(13)]),
+        slow(None, [13, 99], [(0, 12), (12, 1)]),  # steps that do not come
         (20, range(13), [(step, 1) for step in range(13)]),
     ],
 )
@@ -425,7 +427,7 @@ def test_the_hooks_of_a_chunk_lie_between_those_of_its_execution(dataset):
 
 @pytest.mark.parametrize(
     ("options", "watched"),
-    [({}, [0, 3, 11]), ({}, range(13)), slow({"jit_compile": True}, [2, 3, 11])],
+    [({}, [0, 3, 11]), slow({}, range(13)), slow({"jit_compile": True}, [2, 3, 11])],
     ids=["few", "all", "xla"],
 )
 def test_watching_changes_no_bit_and_traces_nothing_again(dataset, options, watched):
@@ -565,7 +567,7 @@ def test_a_stream_ends_with_the_bytes_and_the_hooks_of_the_part_in_memory(stream
     assert hooks[0].calls == hooks[1].calls
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 5])
+@pytest.mark.parametrize("steps_per_execution", [slow(1), 5])
 def test_fit_on_a_stream_is_the_loop_on_it(streamed, steps_per_execution):
     by_fit, by_loop = Recording(), Recording()
     a = fit(streamed[1], [by_fit], steps_per_execution)
@@ -574,7 +576,7 @@ def test_fit_on_a_stream_is_the_loop_on_it(streamed, steps_per_execution):
     assert same_bytes(a, b)
 
 
-@pytest.mark.parametrize("watched", [[0, 3, 11], range(13)])
+@pytest.mark.parametrize("watched", [[0, 3, 11], slow(range(13))])
 def test_watched_steps_of_a_stream_are_chunks_of_their_own(streamed, watched):
     plain, watching = Watching(), Watching(watched)
     a, _ = run_loop(streamed[1], [plain], None)

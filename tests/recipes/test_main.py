@@ -104,6 +104,7 @@ def test_a_training_run_does_not_import_what_tunes(python):
     assert "keras_tuner" not in imported  # matplotlib and pandas are: Keras imports them
 
 
+@pytest.mark.process
 def test_a_training_run_does_import_tensorflow_so_the_check_above_can_fail(python, tmp_path):
     process, imported = python("-m", "recipes", "fit", "mlp_classifier", "--data", "diabetes")
     assert process.returncode == 2

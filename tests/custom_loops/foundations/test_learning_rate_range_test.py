@@ -37,7 +37,7 @@ def test_both_sides_record_the_same_losses_and_suggest_the_same_rate(trained):
     assert (fit.folder / "range_test.png").read_bytes() == (loop.folder / "range_test.png").read_bytes()
 
 
-@pytest.mark.parametrize("side", ["fit", "custom_loop"])
+@pytest.mark.parametrize("side", [slow("fit"), "custom_loop"])
 def test_losses_that_end_in_nan_still_suggest_a_rate(trained, side):
     run = trained(NAME, side, data="wine", highest_learning_rate=1e6, epochs=2)
     assert 0.1 < run.metrics["suggested_learning_rate"] < 3
@@ -59,7 +59,7 @@ def test_the_rate_grows_by_the_same_factor_from_the_lowest_to_the_highest():
     np.testing.assert_allclose(rates, np.logspace(-3, 1, 50), rtol=1e-5)
 
 
-@pytest.mark.parametrize("side", ["fit", "custom_loop"])
+@pytest.mark.parametrize("side", [slow("fit"), "custom_loop"])
 def test_a_range_in_which_nothing_diverges_is_said_and_its_picture_kept(train, side, tmp_path):
     with pytest.raises(
         UsageError, match=r"did not diverge up to a rate of 0\.001; use a higher --highest-learning-rate"

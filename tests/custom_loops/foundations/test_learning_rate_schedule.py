@@ -9,6 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from recipes.foundations import learning_rate_schedule as recipe
 from recipes.shared import data
 from recipes.shared.run import Run
+from tests.trainings import slow
 
 SIDES = {"fit": "recipes", "custom_loop": "custom_loops"}
 SCHEDULES = ["cosine", "exponential", "step"]
@@ -72,7 +73,7 @@ def gradient(weights, x, labels):
     return np.concatenate([(x.T @ probabilities).ravel(), probabilities.sum(axis=0)]) / len(x)
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", [slow("fit"), "custom_loop"])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_the_logged_rates_are_those_of_the_formula_and_those_that_moved_the_weights(tmp_path, side, schedule):
     epochs = 5
@@ -91,7 +92,7 @@ def test_the_logged_rates_are_those_of_the_formula_and_those_that_moved_the_weig
     np.testing.assert_allclose(np.array(moved) / slopes, rates, rtol=1e-3)  # float32 weights of 1 that move by 0.001
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 7, None])
+@pytest.mark.parametrize("steps_per_execution", [slow(1), 7, slow(None)])
 def test_both_sides_log_the_rate_of_every_update_however_many_an_execution_makes(tmp_path, steps_per_execution):
     options = {"data": "wine", "epochs": 3, "steps_per_execution": steps_per_execution}
     runs = [trained(tmp_path, side, **options)[0] for side in SIDES]

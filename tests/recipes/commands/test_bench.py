@@ -67,9 +67,13 @@ def test_the_table_on_the_screen_is_that_of_the_file(benched, capsys):
         (["mlp", "--examples", "31"], "--examples is 31; it must be at least a batch, 32"),
         (["mlp", "--json", "."], "--json . is a folder; name a file"),
         (["mlp", "--json", "/proc/none/file"], "choose another file than --json"),
-        (["mlp", "--data", "none.npz"], "no file none.npz"),
-        (["mlp", "--data", "iris"], "the benchmark needs images of 28 x 28"),
-        (["mlp", "--data", "digits", "--examples", "1000000"], "has 60000 examples, and this case needs 1000000"),
+        pytest.param(["mlp", "--data", "none.npz"], "no file none.npz", marks=pytest.mark.process),
+        pytest.param(["mlp", "--data", "iris"], "the benchmark needs images of 28 x 28", marks=pytest.mark.process),
+        pytest.param(
+            ["mlp", "--data", "digits", "--examples", "1000000"],
+            "has 60000 examples, and this case needs 1000000",
+            marks=pytest.mark.process,
+        ),
         (["--roundz", "7"], "unknown flag --roundz; did you mean --rounds?"),
     ],
 )

@@ -110,6 +110,7 @@ def test_another_value_is_refused_in_one_line_before_anything_is_touched(cut_off
     assert "--checkpoint-every is 0" in capsys.readouterr().err
 
 
+@pytest.mark.process
 def test_compare_goes_on_with_the_side_that_was_cut_off(cut_off, cwd, capsys):
     cut_off("mine", "fit")
     assert "go on with --resume --run mine" in capsys.readouterr().err

@@ -119,7 +119,7 @@ def test_the_real_command_stops_at_nan_names_the_step_and_keeps_the_logs(cwd, na
 
 # The range test goes up to where the loss diverges, on purpose.
 @pytest.mark.parametrize("name", [name for name in catalog.pairs() if name != "learning_rate_range_test"])
-@pytest.mark.parametrize(("verb", "folder"), [("fit", "fit"), ("loop", "custom_loop")])
+@pytest.mark.parametrize(("verb", "folder"), [slow("fit", "fit"), ("loop", "custom_loop")])
 @pytest.mark.parametrize("log", ["nothing", slow("everything")])
 def test_every_recipe_stops_at_a_loss_that_is_not_finite(name, verb, folder, log, cwd, capsys):
     args = ["--epochs", "5", "--learning-rate", "3e38", "--run", "mine", "--log", log]

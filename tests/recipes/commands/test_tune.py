@@ -373,6 +373,7 @@ def test_what_a_larger_value_of_means_is_known_or_asked(cwd, capfd):
     assert "is a larger val_goodness better?" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_file_that_draws_from_tensorflows_own_generator_scores_as_outside_of_a_search(cwd):
     source = catalog.find("softmax_classifier").fit.text
     line = "    model = programs.reuse(model, hparams)  # in a search; else it stays as it is\n"
