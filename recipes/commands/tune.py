@@ -20,7 +20,10 @@ DESCRIPTION = """Search what the recipe declares as HParams.search_space; what i
 
 The same command goes on with a search that was stopped. See docs/tuning.md."""
 DEFAULT_TRIALS = 10
-NOT_SEARCHED = {"data", "target", "header", "seed", "epochs", "train_on_validation"}  # other data, or no quality
+NOT_SEARCHED = {  # other data, or no quality
+    *("data", "target", "header", "image_size", "channels_first", "split_seed"),
+    *("seed", "epochs", "train_on_validation"),
+}
 LARGER_IS_BETTER = {"accuracy", "auc", "precision", "recall", "f1", "r2"}
 SMALLER_IS_BETTER = {"loss", "mse", "mae"}
 

@@ -27,7 +27,7 @@ def configure(make_strategy: Callable[[], Any] = lambda: None) -> Any:
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with _quiet_import():
+    with quiet():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
@@ -98,17 +98,9 @@ def require_memory(what: str, needed: int, remedy: str) -> None:
         )
 
 
-def _processor() -> str:
-    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
-        for line in lines:
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 @contextlib.contextmanager
-def _quiet_import() -> Iterator[None]:
-    """Hold back what TensorFlow's C++ side writes to stderr while it loads; show it if loading fails."""
+def quiet() -> Iterator[None]:
+    """Hold back what TensorFlow's C++ side writes to stderr meanwhile; show it if an error comes out."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as held_back:
@@ -122,3 +114,11 @@ def _quiet_import() -> Iterator[None]:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
