@@ -85,8 +85,8 @@ def notes(labels: np.ndarray, outputs: np.ndarray, kind: Kind, class_names: Sequ
     few = [f"{count} of class {name}" for name, count in zip(class_names, counts, strict=False) if 0 < count < FEW]
     if missing:
         found.append(
-            f"the test part has no example of class {_some(missing)}: precision, recall, f1 and auc, means over all classes,"
-            " are not defined and left out"
+            f"the test part has no example of class {_some(missing)}: precision, recall, f1 and auc, means over all"
+            " classes, are not defined and left out"
         )
     if few:
         what = "accuracy rests" if missing else "precision, recall, f1 and auc rest"
