@@ -88,8 +88,11 @@ def test_the_saved_model_takes_images_as_keras_resizes_them(tmp_path):
     model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
     preprocessing.bundle(dataset.preprocessing, model).save(tmp_path / "model.keras")
     whole = keras.saving.load_model(tmp_path / "model.keras")
-    raw, _ = by_keras(folder, (4, 4), "grayscale")
-    np.testing.assert_allclose(whole(raw), model(raw / 255), rtol=1e-5, atol=1e-5)
+    for path, resized in zip(sorted(folder.glob("*/*")), by_keras(folder, (4, 4), "grayscale")[0], strict=True):
+        image = keras.utils.img_to_array(keras.utils.load_img(path, color_mode="grayscale"))  # as docs/data.md says
+        raw = keras.ops.image.resize(image, (4, 4))[None]
+        np.testing.assert_allclose(raw[0], resized, rtol=1e-5)
+        np.testing.assert_allclose(whole(raw), model(raw / 255), rtol=1e-5, atol=1e-5)
 
 
 def test_a_class_may_be_called_train(tmp_path):
