@@ -51,7 +51,8 @@ class HParams:
         self.require(self.epochs >= 1, "epochs", "at least 1")
         self.require(0 <= self.seed < 2**32, "seed", "between 0 and 4294967295")
         self.require(0 <= self.split_seed < 2**32, "split_seed", "between 0 and 4294967295")
-        self.require(self.image_size is None or min(self.image_size) >= 1, "image_size", "at least 1 1")
+        for side in self.image_size or ():
+            self.require(1 <= side < 2**31, "image_size", "two numbers from 1 to 2147483647")
         self.require(
             self.steps_per_execution is None or self.steps_per_execution >= 1, "steps_per_execution", "at least 1"
         )

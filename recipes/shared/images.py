@@ -5,6 +5,7 @@ without any image, files that it leaves out. Whether images are grey is not its 
 """
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from PIL import Image
 
 from recipes.shared import runtime
 from recipes.shared.errors import UsageError
+from recipes.shared.files import require_file
 from recipes.shared.sources import Raw
 
 GREY_MODES = {"1", "L", "LA", "I", "I;16"}  # Pillow's names for what a file holds
@@ -51,25 +53,34 @@ def read(path: Path, size: Size | None = None) -> Raw:
     Raises:
         UsageError: there are no images, or some that cannot be read; they differ in size, or take too much memory.
     """
+    visible = _visible(path)
     listings = [_list(folder) for folder in _parts(path)]
     files = [file for listing in listings for file in listing.files]
     sizes, grey = _headers(files)
     height, width = size or _only_size(path, sizes)
     numbers = len(files) * height * width * (1 if grey else 3)
-    # as they were read, and as the model takes them
-    runtime.require_memory(f"{path}", 2 * 4 * numbers, "choose a smaller --image-size, or take a part of the images")
+    # As they were read, the rows of each part, and as the model takes them; the peak is four times what was read, for a
+    # moment, and half of the machine is left free.
+    runtime.require_memory(f"{path}", 3 * 4 * numbers, "choose a smaller --image-size, or take a part of the images")
     arrays = [_load(listing, (height, width), grey) for listing in listings]
     test_features, test_targets = arrays[1] if len(arrays) > 1 else (None, None)
     notes = [f"{len(files)} images were read as {height} x {width}, {'grey' if grey else 'RGB'}"]
-    left_out = _left_out(path, set(files))
+    left_out = sorted(set(visible) - set(files))
     if left_out:
         notes.append(f"left out, because Keras reads no such files: {_some(path, left_out)}")
     return Raw(*arrays[0], test_features, test_targets, task="classification", notes=tuple(notes))
 
 
 def _folders(path: Path) -> list[str]:
-    """Return the names of the folders in `path` that Keras looks at, in its order."""
-    return sorted(each.name for each in path.iterdir() if each.is_dir() and not each.name.startswith("."))
+    """Return the names of the folders in `path` that Keras looks at, in its order.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        return sorted(each.name for each in path.iterdir() if each.is_dir() and not each.name.startswith("."))
+    except OSError as error:
+        raise UsageError(f"cannot read the folder {path}: {error.strerror}") from error
 
 
 def _parts(path: Path) -> list[Path]:
@@ -108,7 +119,7 @@ def _dataset(folder: Path, size: Size = (1, 1), grey: bool = False) -> Any:
             shuffle=False,
             verbose=False,
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise UsageError(f"cannot use the folder {folder}: {' '.join(str(error).split())}") from error
 
 
@@ -138,10 +149,11 @@ def _headers(files: Sequence[Path]) -> tuple[list[Size], bool]:
     grey = True
     for file in files:
         try:
-            with Image.open(file) as image:
+            require_file(file)  # a pipe may have no end
+            with warnings.catch_warnings(action="ignore"), Image.open(file) as image:  # it warns of large ones
                 sizes.append((image.height, image.width))
                 grey &= image.mode in GREY_MODES and image.format in GREY_FORMATS
-        except Exception:  # Pillow raises what its decoders stumble over
+        except Exception:  # Pillow lets out what its decoders stumble over
             unreadable.append(file)
     _refuse(unreadable)
     return sizes, grey
@@ -208,13 +220,22 @@ def _refuse(unreadable: Sequence[Path]) -> None:
         raise UsageError(f"cannot read {_some(None, unreadable)}: no images, or damaged; mend or remove them")
 
 
-def _left_out(path: Path, files: set[Path]) -> list[Path]:
-    """Return what lies below `path` besides `files`, without what is hidden."""
+def _visible(path: Path) -> list[Path]:
+    """Return the files that lie below `path`, without what is hidden.
+
+    Raises:
+        UsageError: TensorFlow cannot open one by its name.
+    """
     found = []
     for parent, folders, names in os.walk(path):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(file for file in found if file not in files)
+    for file in found:
+        try:
+            str(file).encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"the name {str(file)!r} is no Unicode; rename it") from None
+    return found
 
 
 def _some(path: Path | None, files: Sequence[Path]) -> str:

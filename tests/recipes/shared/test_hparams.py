@@ -34,8 +34,9 @@ def hparams_of(pair):
         ("seed", 2**32, "between 0 and 4294967295"),
         ("split_seed", -1, "between 0 and 4294967295"),
         ("split_seed", 2**32, "between 0 and 4294967295"),
-        ("image_size", (0, 4), "at least 1 1"),
-        ("image_size", (4, -1), "at least 1 1"),
+        ("image_size", (0, 4), "two numbers from 1 to 2147483647"),
+        ("image_size", (4, -1), "two numbers from 1 to 2147483647"),
+        ("image_size", (2**31, 4), "two numbers from 1 to 2147483647"),
         ("steps_per_execution", 0, "at least 1"),
     ],
 )

@@ -1,5 +1,7 @@
 """Folders of images by class: held against Keras' loader and Pillow, and one line for each that cannot be used."""
 
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -134,6 +136,18 @@ def an_empty_class(folder):
     (folder / "bird").mkdir()
 
 
+def a_pipe(folder):
+    os.mkfifo(folder / "cat" / "10.png")
+
+
+def a_loop_of_links(folder):
+    (folder / "cat" / "10.png").symlink_to("10.png")
+
+
+def a_name_that_is_no_unicode(folder):
+    (folder / "cat" / "00.png").rename(folder / "cat" / os.fsdecode(b"\xff.png"))
+
+
 def nothing_but_text(folder):
     for path in folder.glob("*/*.png"):
         path.rename(path.with_suffix(".txt"))
@@ -155,6 +169,9 @@ def train_alone(folder):
         (no_image, r"cannot read \S*cat/00.png: no images, or damaged; mend or remove them"),
         (a_header_alone, r"cannot read \S*dog/03.png: no images, or damaged"),
         (half_a_jpeg, r"cannot read \S*cat/00.jpg: no images, or damaged"),
+        (a_pipe, r"cannot read \S*cat/10.png: no images, or damaged"),
+        (a_loop_of_links, r"cannot read \S*cat/10.png: no images, or damaged"),
+        (a_name_that_is_no_unicode, r"cat/.udcff.png' is no Unicode; rename it"),
         (an_empty_class, "bird has no image that Keras reads; fill it, or remove it"),
         (nothing_but_text, "No images found in directory"),
         (a_third_part, "has the folders cat, dog, test, train, validation; it needs train and test alone"),
