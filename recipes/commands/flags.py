@@ -20,7 +20,7 @@ from recipes.shared.files import kind_of
 Options = TypeVar("Options")
 TYPES = {"int": int, "float": float, "str": str, "bool": bool, "Literal": Literal, "tuple": tuple}
 LARGEST_FILE = 2**20  # bytes of a file for --hparams; what is longer is another kind of file
-KINDS = {"INT": "a whole number", "FLOAT": "a number"}
+KINDS = {"INT": "a whole number", "FLOAT": "a number", "{INT INT}": "two whole numbers, such as 64 64"}
 
 
 def split_names(args: list[str]) -> tuple[list[str], list[str]]:

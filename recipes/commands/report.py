@@ -38,6 +38,11 @@ class Result:
     failures: list[str] = field(default_factory=list)
 
     @property
+    def notes(self) -> list[str]:
+        """What the sides say about their data and scores, without what both say twice."""
+        return list(dict.fromkeys(note for side in self.sides.values() for note in side.get("notes", [])))
+
+    @property
     def holds(self) -> bool:
         """Whether both sides ended well and are as equal as they should be."""
         return self.parity is not None and self.parity.holds and not self.failures
@@ -98,6 +103,8 @@ def show(result: Result) -> None:
     console.print()
     console.print(Text.assemble((result.recipe, "bold"), f" on {result.data}: ", (verdict, f"bold {colour}")))
     console.print(Text(explain(result), style=colour), soft_wrap=True)
+    for note in result.notes:
+        console.print(Text(f"note: {note}"), soft_wrap=True)
     if not all(result.sides.values()):
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -138,6 +145,7 @@ def explain(result: Result) -> str:
 def as_markdown(result: Result) -> str:
     """Return verdict, reasons and test metrics, for TensorBoard's Text."""
     lines = [f"## {result.recipe} on {result.data}: {result.verdict[0]}", "", *explain(result).splitlines(), ""]
+    lines += [line for note in result.notes for line in (f"note: {note}", "")]
     if all(result.sides.values()):
         fit, loop = (result.sides[side] for side in SIDES)
         lines += ["| | fit | custom loop |", "|---|---|---|"]

@@ -17,7 +17,7 @@ import tyro
 
 from recipes.commands import boards, catalog, flags, resuming
 from recipes.commands.names import require_plain
-from recipes.commands.parity import finished_files
+from recipes.commands.parity import finished_files, read_object
 from recipes.shared import interruption, runtime
 from recipes.shared.checkpointing.options import Saving
 from recipes.shared.distribution import Distribution, StrategyName, explain_loss
@@ -153,6 +153,8 @@ def main(verb: str, args: list[str]) -> int:
     children = any(path.parent != folder for path in finished_files(folder, "report.json"))
     # the numbers that sum children up say themselves what they are of
     print(("gave: " if children else "test: ") + ", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
+    for note in read_object(folder / "report.json").get("notes", []):
+        print(f"note: {note}")
     print(f"run:  {folder}")
     if options.log != "nothing":
         print(f"look: recipes board {name}{logs_flag(options.logs)}")

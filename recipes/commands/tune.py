@@ -20,7 +20,10 @@ DESCRIPTION = """Search what the recipe declares as HParams.search_space; what i
 
 The same command goes on with a search that was stopped. See docs/tuning.md."""
 DEFAULT_TRIALS = 10
-NOT_SEARCHED = {"data", "target", "header", "seed", "epochs", "train_on_validation"}  # other data, or no quality
+NOT_SEARCHED = {  # other data, or no quality
+    *("data", "target", "header", "image_size", "channels_first", "split_seed"),
+    *("seed", "epochs", "train_on_validation"),
+}
 LARGER_IS_BETTER = {"accuracy", "auc", "precision", "recall", "f1", "r2"}
 SMALLER_IS_BETTER = {"loss", "mse", "mae"}
 
@@ -36,8 +39,14 @@ class Options:
     ] = None
     objective: Annotated[
         str | None,
-        tyro.conf.arg(help="what decides, at its best epoch; the recipe's own, mostly val_loss, if not given"),
+        tyro.conf.arg(
+            help="what decides, at its best epoch: NAME, or NAME:min or NAME:max where its direction is not known;"
+            " the recipe's own, mostly val_loss, if not given"
+        ),
     ] = None
+    executions_per_trial: Annotated[
+        int, tyro.conf.arg(help="train each trial so often, with --seed, --seed + 1, ...; the mean is its score")
+    ] = 1
     budget: Annotated[
         Budget, tyro.conf.arg(help="what all trials have alike: passes over the data, or updates of the weights")
     ] = "epochs"
@@ -74,7 +83,7 @@ def main(args: list[str]) -> int:
     _, source = side.resolve(names[0], "fit")
     hparams, options = flags.parse_hparams(source, Options, rest, f"recipes tune {names[0]}", DESCRIPTION)
     name, source = side.resolve(names[0], options.side)
-    _check(options, name, source)
+    _check(options, name, source, hparams["seed"])
     run = options.run or f"{options.side}-{options.tuner}"
     folder = side.run_folder(options.logs, name, options.run).with_name(f"tune-{run}")
 
@@ -90,11 +99,16 @@ def main(args: list[str]) -> int:
         return search.run(specification, server, options.retrain)
 
 
-def _check(options: Options, name: str, source: catalog.Source) -> None:
+def _check(options: Options, name: str, source: catalog.Source, seed: int) -> None:
     if options.trials is not None and options.trials < 1:
         raise UsageError(f"--trials is {options.trials}; it must be at least 1")
     if options.trials is not None and options.tuner == "hyperband":
         raise UsageError("--trials has no meaning for Hyperband: how many trials it makes follows from --epochs")
+    executions = options.executions_per_trial
+    if executions < 1:
+        raise UsageError(f"--executions-per-trial is {executions}; it must be at least 1")
+    if seed + executions > 2**32:
+        raise UsageError(f"--executions-per-trial is {executions}, so seeds from {seed} on would pass 4294967295")
     if options.workers < 0:
         raise UsageError(f"--workers is {options.workers}; it must be at least 0")
     if not options.time_limit > 0:
@@ -102,8 +116,9 @@ def _check(options: Options, name: str, source: catalog.Source) -> None:
     if options.retrain and "train_on_validation" in source.unused:
         raise UsageError(f"--retrain has no meaning for {name}: {source.unused['train_on_validation']}")
     known = [f"{part}{metric}" for part in ("val_", "") for metric in source.metrics]
-    if options.objective not in (None, *known) and name in catalog.pairs():
-        raise UsageError(f"no objective {options.objective!r}; {name} has {', '.join(known)}")
+    objective, _ = _objective(options.objective or "val_loss")
+    if options.objective is not None and objective not in known and name in catalog.pairs():
+        raise UsageError(f"no objective {objective!r}; {name} has {', '.join(known)}")
 
 
 def _specify(
@@ -150,7 +165,7 @@ def _specify(
     trials = options.trials
     if trials is None and options.tuner in ("bayesian", "random"):
         trials = DEFAULT_TRIALS
-    objective = options.objective or hparams_class.objective
+    objective, direction = _objective(options.objective or hparams_class.objective)
     return Specification(
         recipe=name,
         side=options.side,
@@ -159,12 +174,13 @@ def _specify(
         command=command,
         tuner=options.tuner,
         objective=objective,
-        larger_is_better=_larger_is_better(objective),
+        larger_is_better=_larger_is_better(objective) if direction is None else direction == "max",
         space=space,
         hparams=hparams,
         seed=hparams["seed"],
         trials=trials,
         epochs=hparams["epochs"],
+        executions_per_trial=options.executions_per_trial,
         workers=options.workers,
         time_limit=options.time_limit,
         logging=LoggingOptions(level=options.log),
@@ -200,6 +216,20 @@ def _examples(module: Any, hparams_class: type[HParams], hparams: dict[str, Any]
     return len((dataset[0] if isinstance(dataset, list) else dataset).train)
 
 
+def _objective(text: str) -> tuple[str, str | None]:
+    """Return the name of what decides, and `min` or `max` where `text` is NAME:min or NAME:max.
+
+    Raises:
+        UsageError: there is something else behind a colon.
+    """
+    name, colon, direction = text.rpartition(":")
+    if not colon:
+        return text, None
+    if not name or direction not in ("min", "max"):
+        raise UsageError(f"--objective is {text!r}; write NAME, NAME:min or NAME:max")
+    return name, direction
+
+
 def _larger_is_better(objective: str) -> bool:
     """Return whether `objective` is to be maximised, as far as it or KerasTuner knows.
 
@@ -216,8 +246,8 @@ def _larger_is_better(objective: str) -> bool:
     except Exception:  # it makes the metric, and some cannot be made without arguments
         direction = None
     if direction is None:
-        better = ", ".join(sorted(LARGER_IS_BETTER))
         raise UsageError(
-            f"is a larger {objective} better? Nobody knows; call the metric one of {better}, loss, mse, mae"
+            f"whether a larger or a smaller {objective} is better is not known; say --objective {objective}:max or"
+            f" --objective {objective}:min"
         )
     return bool(direction == "max")

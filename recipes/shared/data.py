@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from recipes.shared import distribution, preprocessing, runtime, shards, sources, streaming
+from recipes.shared import distribution, images, preprocessing, runtime, shards, sources, streaming
 from recipes.shared.errors import UsageError
 from recipes.shared.files import kind_of
 from recipes.shared.hparams import HParams
@@ -20,8 +20,8 @@ from recipes.shared.splits import Split as Split
 from recipes.shared.splits import epoch_order as epoch_order
 
 MOST_CLASSES = 100
+CHANNELS = (1, 3, 4)  # of grey, RGB, and RGB with transparency
 MOST_WHOLE_NUMBERS = 20  # so few distinct integers, ten times each and more, are taken for classes
-SPLIT_SEED = 0  # not the run's seed: runs of different seeds are judged on the same examples
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Dataset:
     test: Split
     preprocessing: keras.Model
     class_names: tuple[str, ...] = ()  # empty for regression
+    notes: tuple[str, ...] = ()  # what was decided about the data that a user may want to know
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -55,7 +56,7 @@ def load(hparams: HParams, task: sources.Task) -> Dataset:
     Raises:
         UsageError: the data cannot be used, does not fit `task`, or is smaller than one batch.
     """
-    if kind_of(Path(hparams.data)) == "folder":
+    if _is_folder_of_shards(hparams):
         return _load_folder(hparams, task)
     if hparams.stream:
         raise UsageError(f"--stream reads a folder of .npz files, and {hparams.data} is none")
@@ -63,11 +64,11 @@ def load(hparams: HParams, task: sources.Task) -> Dataset:
     stratify = raw.targets if task == "classification" else None
     rows = np.arange(len(raw.targets))
     if raw.test_features is None or raw.test_targets is None:
-        rows, test_rows = _split(rows, stratify, hparams.data)
+        rows, test_rows = _split(rows, stratify, hparams)
         test = _take(raw.features, test_rows), raw.targets[test_rows]
     else:
         test = raw.test_features, raw.test_targets
-    train_rows, validation_rows = _split(rows, stratify, hparams.data)
+    train_rows, validation_rows = _split(rows, stratify, hparams)
     if hparams.train_on_validation:
         train_rows = rows
     return _prepare(hparams, raw, classes, train_rows, validation_rows, test=test)
@@ -83,14 +84,14 @@ def folds(hparams: HParams, count: int) -> list[Dataset]:
     Raises:
         UsageError: as `load`, or a class has fewer examples than there are folds.
     """
-    if hparams.stream or kind_of(Path(hparams.data)) == "folder":
+    if hparams.stream or _is_folder_of_shards(hparams):
         raise UsageError("folds are made of data in one piece; name a single file, and leave out --stream")
     raw, classes = _read(hparams, "classification")
     counts = np.bincount(np.searchsorted(classes, raw.targets))
     if counts.min() < count:
         rarest = _class_name(classes[counts.argmin()])
         raise UsageError(f"{hparams.data}: the class {rarest} has {counts.min()} examples, too few for {count} folds")
-    splitter = StratifiedKFold(count, shuffle=True, random_state=SPLIT_SEED)
+    splitter = StratifiedKFold(count, shuffle=True, random_state=hparams.split_seed)
     return [
         # all folds need the same width, whichever of them has the only example of a category
         _prepare(hparams, raw, classes, train_rows, held_out, categories=raw.features)
@@ -100,7 +101,18 @@ def folds(hparams: HParams, count: int) -> list[Dataset]:
 
 def _read(hparams: HParams, task: sources.Task) -> tuple[sources.Raw, np.ndarray]:
     """Return the raw data, checked to suit `task`, and its classes: none for regression."""
-    raw = sources.read(hparams.data, hparams.target, hparams.header)
+    if _is_folder(hparams):
+        _refuse_table_flags(hparams)
+        raw = images.read(Path(hparams.data), hparams.image_size)
+        if hparams.channels_first:
+            raise UsageError(
+                "--channels-first is for .npz files; Keras reads images of a folder with the channels last"
+            )
+    else:
+        if hparams.image_size is not None:
+            raise UsageError(f"--image-size resizes the images of a folder, and {hparams.data} is none")
+        raw = sources.read(hparams.data, hparams.target, hparams.header)
+        _check_channels(hparams, raw.features)
     if isinstance(raw.features, np.ndarray):  # of bytes, whose float32 is four times as large
         _check_memory(hparams.data, raw.features.size, "make it a folder of several .npz files, and add --stream")
     if raw.task is not None and raw.task != task:
@@ -127,7 +139,9 @@ def _prepare(
     else:
         encode = partial(_as_column, name=hparams.data)
     _check_batch_size(hparams, len(train_rows))
-    layers = preprocessing.fit(_take(raw.features, train_rows), categories)
+    features = _take(raw.features, train_rows)
+    layers = preprocessing.fit(features, categories, hparams.channels_first)
+    notes = preprocessing.scaling_notes(layers, features.dtype) if isinstance(features, np.ndarray) else []
 
     def part(features: sources.Features, targets: np.ndarray) -> Split:
         x = preprocessing.apply(layers, features)
@@ -137,12 +151,26 @@ def _prepare(
 
     validation = part(_take(raw.features, validation_rows), raw.targets[validation_rows])
     return Dataset(
-        train=part(_take(raw.features, train_rows), raw.targets[train_rows]),
+        train=part(features, raw.targets[train_rows]),
         validation=validation,
         test=validation if test is None else part(*test),
         preprocessing=layers,
         class_names=tuple(_class_name(value) for value in classes),
+        notes=(*raw.notes, *notes),
     )
+
+
+def _is_folder(hparams: HParams) -> bool:
+    return kind_of(Path(hparams.data)) == "folder"
+
+
+def _is_folder_of_shards(hparams: HParams) -> bool:
+    return _is_folder(hparams) and not images.is_folder_of_images(Path(hparams.data))
+
+
+def _refuse_table_flags(hparams: HParams) -> None:
+    if hparams.target is not None or not hparams.header:
+        raise UsageError("--target and --no-header describe a .csv or .tsv file; leave them out for other data")
 
 
 def _load_folder(hparams: HParams, task: sources.Task) -> Dataset:
@@ -153,13 +181,19 @@ def _load_folder(hparams: HParams, task: sources.Task) -> Dataset:
     """
     if task != "classification":
         raise UsageError(f"{hparams.data} is a folder; this recipe predicts numbers, and takes a single file")
-    if hparams.target is not None or not hparams.header:
-        raise UsageError("--target and --no-header describe a .csv or .tsv file; leave them out for other data")
+    _refuse_table_flags(hparams)
+    if hparams.image_size is not None:
+        raise UsageError("--image-size resizes images in folders by class; those in .npz files have a size already")
+    if hparams.split_seed:
+        raise UsageError(f"--split-seed has no meaning for {hparams.data}: its files are the parts")
     folder = shards.find(Path(hparams.data), hparams.train_on_validation)
     statistics, classes = preprocessing.Statistics(), np.array([])
     sizes: list[int] = []
     for x, y in folder.read_alike(folder.train):
+        if not sizes:
+            _check_channels(hparams, x)
         statistics.add(x)
+        dtype = x.dtype
         found = np.unique(y)
         classes = np.union1d(classes, found) if sizes else found
         if len(classes) > MOST_CLASSES:
@@ -167,7 +201,7 @@ def _load_folder(hparams: HParams, task: sources.Task) -> Dataset:
         sizes.append(len(x))
     encode = partial(_class_indices, classes=_check_classes(classes, hparams.data), name=hparams.data)
     _check_batch_size(hparams, sum(sizes))
-    layers = statistics.layers()
+    layers = statistics.layers(hparams.channels_first)
 
     def held_out(files: tuple[Path, ...]) -> Split:
         x, y = (np.concatenate(arrays) for arrays in zip(*folder.read_alike(files), strict=True))
@@ -189,7 +223,26 @@ def _load_folder(hparams: HParams, task: sources.Task) -> Dataset:
         test=held_out(folder.test),
         preprocessing=layers,
         class_names=tuple(_class_name(value) for value in classes),
+        notes=tuple(preprocessing.scaling_notes(layers, dtype)),
     )
+
+
+def _check_channels(hparams: HParams, features: sources.Features) -> None:
+    """Raise a UsageError about images with the channels first, or about --channels-first for anything else."""
+    shape = features.shape[1:] if isinstance(features, np.ndarray) else ()
+    first = len(shape) == 3 and shape[0] in CHANNELS and min(shape[1:]) > max(CHANNELS)
+    last = len(shape) == 3 and shape[2] in CHANNELS and min(shape[:2]) > max(CHANNELS)
+    if first and not hparams.channels_first:
+        raise UsageError(
+            f"{hparams.data} has examples of shape {shape}, which look like images with the channels first, and layers"
+            f" here take them last; add --channels-first, and they are turned to {(*shape[1:], shape[0])}"
+        )
+    if hparams.channels_first and (last or len(shape) != 3):
+        what = f"examples of shape {shape}" if shape else "columns"
+        raise UsageError(
+            f"--channels-first is for images of shape (channels, height, width), and {hparams.data} has {what};"
+            " leave it out"
+        )
 
 
 def _check_batch_size(hparams: HParams, examples: int) -> None:
@@ -329,13 +382,13 @@ def _take(features: sources.Features, rows: np.ndarray) -> sources.Features:
     return features[rows]
 
 
-def _split(rows: np.ndarray, stratify: np.ndarray | None, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _split(rows: np.ndarray, stratify: np.ndarray | None, hparams: HParams) -> tuple[np.ndarray, np.ndarray]:
     """Return 80 % and 20 % of `rows`, each with the same share of the values in `stratify`."""
     try:
         first, second = train_test_split(
-            rows, test_size=0.2, random_state=SPLIT_SEED, stratify=None if stratify is None else stratify[rows]
+            rows, test_size=0.2, random_state=hparams.split_seed, stratify=None if stratify is None else stratify[rows]
         )
     except ValueError as error:
         reason = " ".join(str(error).split())
-        raise UsageError(f"{name}: {len(rows)} examples cannot be split 80/20: {reason}") from error
+        raise UsageError(f"{hparams.data}: {len(rows)} examples cannot be split 80/20: {reason}") from error
     return first, second

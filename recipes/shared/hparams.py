@@ -29,9 +29,12 @@ class HParams:
     }
     objective: ClassVar[str] = "val_loss"  # what decides, at its best epoch
 
-    data: str = "digits"  # an embedded set, a keras.datasets name, a file (.npz, .csv, .tsv), or a folder of .npz files
+    data: str = "digits"  # a set's name, a file (.npz, .csv, .tsv), or a folder of .npz files or of images by class
     target: str | None = None  # the column of a .csv or .tsv file to predict; its last column if not given
     header: bool = True  # whether the first line of a .csv or .tsv file names the columns
+    image_size: tuple[int, int] | None = None  # height and width that the images of a folder are resized to
+    channels_first: bool = False  # whether the images of the .npz files are (channels, height, width)
+    split_seed: int = 0  # of the split into parts; not --seed, so that runs are judged on the same examples
     stream: bool = False  # read the folder while training, for data larger than memory; the bits are the same
     learning_rate: float = 0.001  # step size of the optimizer
     batch_size: int = 32  # examples in one update
@@ -47,12 +50,15 @@ class HParams:
         self.require(self.batch_size >= 1, "batch_size", "at least 1")
         self.require(self.epochs >= 1, "epochs", "at least 1")
         self.require(0 <= self.seed < 2**32, "seed", "between 0 and 4294967295")
+        self.require(0 <= self.split_seed < 2**32, "split_seed", "between 0 and 4294967295")
+        for side in self.image_size or ():
+            self.require(1 <= side < 2**31, "image_size", "two numbers from 1 to 2147483647")
         self.require(
             self.steps_per_execution is None or self.steps_per_execution >= 1, "steps_per_execution", "at least 1"
         )
         for field in fields(self):  # a recipe's own as well
             value = getattr(self, field.name)
-            if isinstance(value, int) and field.name != "seed":
+            if isinstance(value, int) and field.name not in ("seed", "split_seed"):
                 self.require(value < 2**31, field.name, "below 2147483648, as TensorFlow counts")
 
     def require(self, holds: bool, name: str, condition: str) -> None:

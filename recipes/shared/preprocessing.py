@@ -15,15 +15,17 @@ from recipes.shared.errors import UsageError
 from recipes.shared.sources import Features
 
 # Keras names an input after its column, and wants the name of every layer in a model to be its own.
+BYTE = 255.0  # what stands for white in nearly all files of images
 LAYER_NAMES = re.compile(
     r"(preprocessing|sequential|functional|normalization|string_lookup|concatenate|is_?nan|where)(_\d+)?"
 )
 
 
-def fit(features: Features, categories: Features | None = None) -> keras.Model:
+def fit(features: Features, categories: Features | None = None, channels_first: bool = False) -> keras.Model:
     """Return a model from raw features to float32 features, its constants taken from `features`.
 
-    - images (examples of rank 2 and more): divided by 255 if they are bytes, else by their largest magnitude
+    - images (examples of rank 2 and more): divided by 255 if their values look like bytes, else by their largest
+      magnitude. The values decide, not their type: a mask of 0 and 1 may come as bytes, and bytes as floats
     - vectors: standardised, (x - mean) / standard deviation of each feature
     - a table (dict of columns): numbers imputed by their median and standardised, text one-hot encoded, concatenated
 
@@ -31,12 +33,21 @@ def fit(features: Features, categories: Features | None = None) -> keras.Model:
         features: what the constants are taken from.
         categories: a larger table whose text columns say which categories there are, so that parts of it that lack
             some are encoded alike; `features` if not given.
+        channels_first: whether to turn images of shape (channels, height, width) to (height, width, channels).
     """
     if isinstance(features, dict):
         return _fit_table(features, categories if isinstance(categories, dict) else features)
     statistics = Statistics()
     statistics.add(features)
-    return statistics.layers()
+    return statistics.layers(channels_first)
+
+
+def scaling_notes(layers: keras.Model, dtype: np.dtype) -> list[str]:
+    """Return a line about how images of `dtype` are scaled, where their type would make one expect something else."""
+    scaling = layers.layers[-1]
+    if dtype.kind == "f" or not isinstance(scaling, keras.layers.Rescaling) or scaling.scale == 1 / BYTE:
+        return []
+    return [f"images of {dtype} were divided by {1 / scaling.scale:g}, the largest magnitude in the training part"]
 
 
 @dataclass
@@ -48,8 +59,6 @@ class Statistics:
 
     examples: int = 0
     shape: tuple[int, ...] = ()
-    dtype: Any = None
-    largest: float = 0.0
     low: Any = np.inf
     high: Any = -np.inf
     mean: Any = 0.0
@@ -57,10 +66,10 @@ class Statistics:
 
     def add(self, features: np.ndarray) -> None:
         """Take account of `features`, (examples, *features)."""
-        self.shape, self.dtype = features.shape[1:], features.dtype
+        self.shape = features.shape[1:]
         if features.ndim > 2:
-            if features.dtype != np.uint8:
-                self.largest = max(self.largest, float(np.abs(features).max()))
+            # as floats: the magnitude of -128 is none of int8
+            self.low, self.high = min(self.low, float(features.min())), max(self.high, float(features.max()))
             return
         values = features.astype(np.float64)
         self.low, self.high = np.minimum(self.low, values.min(axis=0)), np.maximum(self.high, values.max(axis=0))
@@ -72,15 +81,20 @@ class Statistics:
         self.variance = self.variance * old + values.var(axis=0) * new + distance**2 * old * new
         self.examples = together
 
-    def layers(self) -> keras.Model:
+    def layers(self, channels_first: bool = False) -> keras.Model:
         """Return a model from raw features to float32 features, as `fit` describes it."""
         inputs = keras.Input(self.shape)
+        turned = keras.layers.Permute((2, 3, 1))(inputs) if channels_first else inputs
         if len(self.shape) > 1:
-            largest = 255.0 if self.dtype == np.uint8 else self.largest or 1.0
-            layer = keras.layers.Rescaling(1 / largest)
+            layer = keras.layers.Rescaling(1 / self._largest())
         else:
             layer = _normalization(self.mean, self.variance, constant=self.low == self.high)
-        return keras.Model(inputs, layer(inputs), name="preprocessing")
+        return keras.Model(inputs, layer(turned), name="preprocessing")
+
+    def _largest(self) -> float:
+        """Return what images are divided by; dark images of bytes may have a little less than 255."""
+        bytes_alike = self.low >= 0 and BYTE / 2 < self.high <= BYTE
+        return BYTE if bytes_alike else float(max(-self.low, self.high)) or 1.0
 
 
 def apply(preprocessing: keras.Model, features: Features) -> np.ndarray:

@@ -61,6 +61,7 @@ class Run:
         self.children: list[Run] = []
         self.metrics: dict[str, float] = {}
         self.validation_metrics: dict[str, float] = {}
+        self.notes: list[str] = []
         self.began = time.perf_counter()
         self.training_examples = 0
         self.recorder = Recorder(self.folder, hparams, self.about)
@@ -150,6 +151,7 @@ class Run:
             TrainingDiverged: the loss stopped being finite. `report.json` is written all the same.
         """
         self.results.write("state.npz", lambda path: state.save(path, model))
+        self.notes = [] if dataset is None else list(dataset.notes)
         whole = model if dataset is None else preprocessing.bundle(dataset.preprocessing, model)
         self.results.write("model.keras", whole.save)
         self.metrics = {name: metrics[name] for name in sorted(metrics, key=lambda name: (name != "loss", name))}
@@ -172,12 +174,15 @@ class Run:
             self.logger.write_dashboards(model, dataset, test_outputs)
 
     def _score(self, model: keras.Model, dataset: Dataset) -> np.ndarray:
-        """Add the scores that need all outputs, and return the outputs on the test part."""
-        outputs = scores.outputs(model, dataset.validation)
-        self.validation_metrics = scores.score(dataset.validation, outputs, dataset.class_names)
-        outputs = scores.outputs(model, dataset.test)
-        for name, value in scores.score(dataset.test, outputs, dataset.class_names).items():
+        """Add the scores that need all outputs, and notes on them, and return the outputs on the test part."""
+        validation_outputs, outputs = scores.outputs(model, dataset.validation), scores.outputs(model, dataset.test)
+        kind = scores.kind_of(model, outputs)
+        class_names = dataset.class_names
+        self.validation_metrics = scores.score(dataset.validation, validation_outputs, class_names, kind)
+        for name, value in scores.score(dataset.test, outputs, class_names, kind).items():
             self.metrics.setdefault(name, value)  # what the side itself has measured stays: the sides are held to it
+        if class_names:
+            self.notes += scores.notes(dataset.test.y, outputs, kind, class_names)
         return outputs
 
     def summarise(self, metrics: dict[str, float]) -> None:
@@ -218,6 +223,7 @@ class Run:
         return {
             "metrics": self.metrics,
             "validation_metrics": self.validation_metrics,
+            "notes": list(dict.fromkeys(note for run in runs for note in run.notes)),
             "children": [child.name for child in self.children],
             "first_epoch_seconds": first_epochs[0] if first_epochs else None,
             "seconds_per_epoch": float(np.mean(steady_epochs)) if steady_epochs else None,

@@ -29,7 +29,7 @@ def configure(make_strategy: Callable[[], Any] = lambda: None) -> Any:
     import_tensorflow()
     import tensorflow as tf
 
-    with _quiet():
+    with quiet():
         tf.config.list_physical_devices()
         strategy = make_strategy()
         tf.constant(0)  # the first operation is what looks for GPUs, and complains when there are none
@@ -47,7 +47,7 @@ def import_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if "tensorflow" in sys.modules:
         return
-    with _quiet():
+    with quiet():
         import tensorflow  # noqa: F401  for its effect
     gc.freeze()
 
@@ -113,17 +113,9 @@ def require_memory(what: str, needed: int, remedy: str) -> None:
         )
 
 
-def _processor() -> str:
-    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
-        for line in lines:
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back what TensorFlow's C++ side writes to stderr while it starts; show it if that fails."""
+def quiet() -> Iterator[None]:
+    """Hold back what TensorFlow's C++ side writes to stderr meanwhile; show it if an error comes out."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as held_back:
@@ -137,3 +129,11 @@ def _quiet() -> Iterator[None]:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -64,7 +64,8 @@ def find(path: Path, train_on_validation: bool = False) -> Folder:
     for part, files in (("train-*", train), ("test", test)):
         if not files:
             raise UsageError(
-                f"the folder {path} has no {part}.npz; it needs train-*.npz and test.npz, each with x and y"
+                f"the folder {path} has no {part}.npz; it needs train-*.npz and test.npz, each with x and y,"
+                " or a folder of images for each class"
             )
     if not validation:
         train, validation = train[:-1], train[-1:]

@@ -47,6 +47,7 @@ class Raw:
     test_features: Features | None = None
     test_targets: np.ndarray | None = None
     task: Task | None = None  # None: the source does not say
+    notes: tuple[str, ...] = ()  # what was decided about them that a user may want to know
 
 
 def read(data: str, target: str | None = None, header: bool = True) -> Raw:
@@ -69,7 +70,7 @@ def read(data: str, target: str | None = None, header: bool = True) -> Raw:
     names = ", ".join([*EMBEDDED, *DOWNLOADED])
     raise UsageError(
         f"no data set named {data!r}; use one of {names}, or the path of an .npz, .csv or .tsv file"
-        " or of a folder of .npz files"
+        " or of a folder of .npz files or images"
     )
 
 

@@ -42,7 +42,7 @@ class Progress(Display):
         of = f"/{self.expected}" if self.expected else ""
         values = ", ".join(f"{name} {number(value)}" for name, value in ended.values.items())
         if ended.status == "completed":
-            gave = f"{self.specification.objective} {number(ended.score)} in epoch {ended.best_epoch}"
+            gave = f"{self.specification.objective} {score(ended)} in epoch {ended.best_epoch}"
         else:
             gave = f"FAILED: {ended.reason.partition(';')[0]}"  # what to try instead is for those who chose the values
         so_far = f"; best {number(winner.score)} (trial {winner.number})" if winner is not None else ""
@@ -60,6 +60,11 @@ class Progress(Display):
 def number(value: Any) -> str:
     """Return a value as a reader wants it: four digits of a float."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def score(trial: trials.Trial) -> str:
+    """Return the score of a trial, and of several executions how far they spread around it."""
+    return number(trial.score) + ("" if trial.spread is None else f" +- {number(trial.spread)}")
 
 
 def duration(seconds: float) -> str:

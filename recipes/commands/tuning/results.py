@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recipes.commands import catalog
-from recipes.commands.tuning.progress import number
+from recipes.commands.tuning.progress import number, score
 from recipes.commands.tuning.specification import Specification
 from recipes.commands.tuning.trials import Trial, best
 from recipes.shared.files import replace_file, write_json
@@ -49,6 +49,8 @@ def best_json(specification: Specification, winner: Trial) -> dict[str, Any]:
         "tuner": specification.tuner,
         "objective": specification.objective,
         "score": winner.score,
+        "scores": winner.scores,
+        "spread": winner.spread,
         "best_epoch": winner.best_epoch,
         "trial": winner.identifier,
         "seed": specification.seed,
@@ -86,7 +88,7 @@ def show(specification: Specification, trials: Sequence[Trial]) -> None:
     console.print(_table(specification, trials))
     values = ", ".join(f"{name} {number(value)}" for name, value in winner.values.items())
     console.print(
-        f"best: trial {winner.number}, {specification.objective} {number(winner.score)} in epoch {winner.best_epoch},"
+        f"best: trial {winner.number}, {specification.objective} {score(winner)} in epoch {winner.best_epoch},"
         f" with {values}",
         soft_wrap=True,
         highlight=False,
@@ -94,14 +96,25 @@ def show(specification: Specification, trials: Sequence[Trial]) -> None:
     if len({trial.values.get("batch_size") for trial in trials}) > 1:
         print("A batch size decides how fast you train, not how well: compare rows at their own best learning rate.")
     print(f"repeat it:  {_repeat(specification)}")
+    if winner.scores:
+        print(f"            that is the first of {len(winner.scores)} seeds: {_scores(specification, winner)}")
     print(f"files:      {specification.folder}/{BEST}, {TRIALS}, {PICTURE}.png")
+
+
+def _scores(specification: Specification, winner: Trial) -> str:
+    """Return the score of each execution, by the flag that repeats it."""
+    return ", ".join(
+        f"--seed {seed} gives {number(each)}" for seed, each in enumerate(winner.scores, start=specification.seed)
+    )
 
 
 def held_fixed(specification: Specification) -> str:
     """Return in words what all trials have alike."""
     updates = specification.budget == "updates"
     held = f"about {specification.updates} updates" if updates else f"{specification.epochs} epochs"
-    return held + (" at most" if specification.tuner == "hyperband" else "")
+    held += " at most" if specification.tuner == "hyperband" else ""
+    executions = specification.executions_per_trial
+    return held + (f"; each trial trained with {executions} seeds, mean +- spread" if executions > 1 else "")
 
 
 def _table(specification: Specification, trials: Sequence[Trial]) -> Table:
@@ -125,7 +138,7 @@ def _table(specification: Specification, trials: Sequence[Trial]) -> Table:
         table.add_row(
             str(batch_size),
             *(number(first.values[name]) for name in others),
-            number(first.score),
+            score(first),
             str(first.best_epoch),
             f"{first.updates:,}",
             f"{first.examples:,}",

@@ -35,7 +35,8 @@ class Specification:
         space: what each hyper-parameter that is searched may be.
         hparams: the values of all; for those that are searched the recipe's own, with which a grid begins.
         larger_is_better: whether the objective is to be maximised.
-        seed: of the oracle, and of every trial.
+        seed: of the oracle, and of every trial: of the first of its executions, the next has one more.
+        executions_per_trial: how often each trial is trained, with a seed of its own; its score is their mean.
         trials: how many at most; None for what has an end of its own.
         epochs: of a trial; with Hyperband the most.
         budget: what all trials have alike: `epochs`, or `updates` whatever the batch size.
@@ -58,6 +59,7 @@ class Specification:
     seed: int
     trials: int | None
     epochs: int
+    executions_per_trial: int = 1
     larger_is_better: bool = False
     budget: Budget = "epochs"
     updates: int | None = None
@@ -134,10 +136,11 @@ class Specification:
         if not path.is_file():
             return
         before, now = read_json(path), as_written(self.to_json())
+        defaults = {each.name: each.default for each in fields(self)}  # of what an older version did not write down
         if not isinstance(before, dict):
             raise UsageError(f"{path} is damaged: it is no description of a search; choose another --run")
-        for name in (name for name in now if name not in MAY_CHANGE and now[name] != before.get(name)):
-            what, was, wanted = name, before.get(name), now[name]
+        for name in (name for name in now if name not in MAY_CHANGE and now[name] != before.get(name, defaults[name])):
+            what, was, wanted = name, before.get(name, defaults[name]), now[name]
             if isinstance(was, dict) and isinstance(wanted, dict):
                 what = next(key for key in [*wanted, *was] if was.get(key, ...) != wanted.get(key, ...))
                 was, wanted = was.get(what), wanted.get(what)

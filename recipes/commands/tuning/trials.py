@@ -3,9 +3,10 @@
 import contextlib
 import os
 import shutil
+import statistics
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from recipes.shared.tensorboard_logging.event_files import EventFiles
 
 KERAS_TUNERS = "trial.json"  # KerasTuner's own file in a trial's folder; all others are the run's
 FAILURE, ATTEMPTS = "failure.json", "attempts.json"
+EXECUTION = "execution_"  # and its number: the folder of one of several trainings of a trial
 MOST_ATTEMPTS = 2
 
 
@@ -38,11 +40,12 @@ class Trial:
         values: those of them that were searched.
         status: `completed`, `failed` or `running`.
         reason: why it failed.
-        score: the objective at its best epoch; None unless completed.
-        best_epoch: counted from 1.
-        updates: that the optimizer made.
+        score: the objective at its best epoch, of several executions the mean; None unless completed.
+        best_epoch: counted from 1; of several executions the median.
+        updates: that the optimizer made, in all executions.
         examples: that it saw, counting each as often as it was seen.
         seconds: from the first line of the recipe to the last.
+        scores: those of the executions, in the order of their seeds, where there are several.
     """
 
     number: int
@@ -56,6 +59,12 @@ class Trial:
     updates: int = 0
     examples: int = 0
     seconds: float = 0.0
+    scores: list[float] = field(default_factory=list)
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation of the scores, as of a sample; None where there are not several."""
+        return statistics.stdev(self.scores) if len(self.scores) > 1 else None
 
 
 def folder(specification: Specification, identifier: str) -> Path:
@@ -113,8 +122,28 @@ def _require_search(specification: Specification) -> None:
 
 
 def _train(specification: Specification, identifier: str, values: dict[str, Any]) -> float:
-    """Train in the trial's folder, add the score to its report and to TensorBoard, and return it."""
+    """Train in the trial's folder, once or once a seed, and return the score or the mean of all."""
     place = folder(specification, identifier)
+    hparams = specification.hparams_of(values)
+    if specification.executions_per_trial == 1:
+        return _execute(specification, identifier, place, hparams)
+    scores = []
+    for number in range(specification.executions_per_trial):
+        execution = place / f"{EXECUTION}{number + 1}"
+        scores.append(_execute(specification, identifier, execution, hparams | {"seed": hparams["seed"] + number}))
+    score = statistics.fmean(scores)
+    reports = [read_json(place / f"{EXECUTION}{number + 1}" / "report.json") for number in range(len(scores))]
+    sums = {name: sum(report[name] for report in reports) for name in ("updates", "examples_seen", "seconds_total")}
+    best_epoch = round(statistics.median(report["best_epoch"] for report in reports))
+    write_json(
+        place / "report.json",
+        {"best": {specification.objective: score}, "scores": scores, "best_epoch": best_epoch, **sums},
+    )
+    return score
+
+
+def _execute(specification: Specification, identifier: str, place: Path, hparams: dict[str, Any]) -> float:
+    """Train in the folder `place`, add the score to its report and to TensorBoard, and return it."""
     source = catalog.Source(Path(specification.path))
     about = side.describe(specification.recipe, specification.side, source, specification.command)
     # Layers are named as in a process of their own; `clear_session` would also throw away the kernels of kept programs.
@@ -123,7 +152,7 @@ def _train(specification: Specification, identifier: str, values: dict[str, Any]
         side.Job(
             specification.path,
             str(place),
-            specification.hparams_of(values),
+            hparams,
             about | {"trial": identifier},
             logging=specification.logging,
         )
@@ -189,6 +218,7 @@ def _read(specification: Specification, number: int, trial: Any) -> Trial:
         int(report.get("updates") or 0),
         int(report.get("examples_seen") or 0),
         float(report.get("seconds_total") or 0.0),
+        report.get("scores") or [],
     )
 
 

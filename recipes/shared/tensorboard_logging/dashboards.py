@@ -17,11 +17,12 @@ def values(model: keras.Model, dataset: Dataset, outputs: np.ndarray) -> Iterato
     Args:
         model: the trained model.
         dataset: its data.
-        outputs: of the model on the test part, (examples, outputs): logits, or predictions of a regression.
+        outputs: of the model on the test part, (examples, outputs): logits, probabilities, or those of a regression.
     """
     figures = {"filters": pictures.filters(model)}
     if dataset.class_names:
-        labels, probabilities = scores.class_indices(dataset.test.y), scores.probabilities(outputs)
+        labels = scores.class_indices(dataset.test.y)
+        probabilities = scores.probabilities(outputs, scores.kind_of(model, outputs))
         predictions = probabilities.argmax(axis=1)
         figures["confusion_matrix"] = pictures.confusion_matrix(labels, predictions, dataset.class_names)
         figures["worst_mistakes"] = pictures.worst_mistakes(dataset.test.x, labels, probabilities, dataset.class_names)

@@ -40,11 +40,11 @@ def port():
         return probe.getsockname()[1]
 
 
-def wait_for_runs(port, process, expected):
+def wait_for_runs(port, process, expected, host="localhost"):
     """Wait until the server has started and read the runs `expected`, and no others."""
     ends, runs = time.monotonic() + MOST_SECONDS, None
     while time.monotonic() < ends and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://localhost:{port}/data/runs") as answer:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{host}:{port}/data/runs") as answer:
             runs = sorted(json.load(answer))
         if runs == expected:
             return
@@ -152,6 +152,24 @@ def executed(monkeypatch):
     return processes
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1"])
+def test_a_host_is_what_tensorboard_listens_at(host, logs, port, executed):
+    if host == "::1" and not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    assert main(["board", "--host", host, "--port", str(port), "--logs", str(logs)]) == 7
+    (process,) = executed
+    assert process.command[-4:] == ["--host", host, "--port", str(port)]
+
+
+def test_the_board_serves_at_another_host(logs, port, started):
+    process = started("a_recipe", "--host", "127.0.0.2")  # the loopback has more addresses than that of localhost
+    runs = [".", "a_recipe/one/custom_loop/train", "a_recipe/one/fit/train"]
+    wait_for_runs(port, process, runs, host="127.0.0.2")
+    assert not listens(port)  # at localhost
+    process.terminate()
+    process.communicate(timeout=MOST_SECONDS)
+
+
 def test_the_board_of_all_is_tensorboard_on_the_logs_bound_to_localhost(logs, port, executed):
     assert main(["board", "--port", str(port), "--logs", str(logs)]) == 7
     (process,) = executed
@@ -196,6 +214,11 @@ def test_a_taken_port_is_refused_and_another_one_suggested(logs, executed, capsy
         (["--port", "70000"], "between 0 and 65535"),
         (["--port", "-1"], "between 0 and 65535"),
         (["--port", "many"], "--port"),
+        (["--host", ""], "--host '' is no address; use localhost, or 0.0.0.0"),
+        (["--host", "a b"], "--host 'a b' is no address"),
+        (["--host", "x" * 70], "is no address; use localhost, or 0.0.0.0"),
+        (["--host", "192.0.2.1"], "--host 192.0.2.1 is no address of this machine; use localhost"),
+        (["--host"], "--host needs a value"),
         (["--prot", "1"], "did you mean --port?"),
         (["a_recipe", "another"], "takes one recipe"),
         (["third"], "no recipe named 'third'"),

@@ -308,3 +308,14 @@ def test_as_markdown_what_is_not_known_or_not_finite_or_on_one_side_only_is_said
     loop = SIDE | {"metrics": {"loss": 0.5}}
     markdown = report.as_markdown(result(FAR, sides={"fit": fit, "custom_loop": loop}))
     assert table_of(markdown)[1:] == [["loss", "not finite", "0.5"], ["steady epoch", "-", "250 ms"]]
+
+
+def test_what_the_sides_note_stands_once_under_the_verdict(result, capsys):
+    note = "the test part has no example of [b]: precision is left out"
+    each = result(sides={"fit": SIDE | {"notes": [note]}, "custom_loop": SIDE | {"notes": [note, "another"]}})
+    report.show(each)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("note: ")] == [f"note: {note}", "note: another"]
+    assert lines.index(f"note: {note}") < next(index for index, line in enumerate(lines) if "test accuracy" in line)
+    assert report.as_markdown(each).count(note) == 1
+    assert each.to_json()["fit"]["notes"] == [note]

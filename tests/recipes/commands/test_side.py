@@ -598,3 +598,18 @@ def test_a_worker_that_is_not_the_chief_writes_nothing_below_the_logs(cwd, monke
     assert [copied for _, copied in found] == [False, True]
     assert not any(Path(folder).is_relative_to(cwd) or Path(folder).exists() for folder, _ in found)
     assert capsys.readouterr().out == "worker 1 of 2 is done; worker 0, the chief, has the run\n" * 2
+
+
+def test_a_test_part_without_a_class_is_said_with_the_score_and_no_mean_hides_it(cwd, capsys):
+    rows = "".join(f"{index},{index % 7},{int(index < 4)}\n" for index in range(200))
+    Path("fraud.csv").write_text("a,b,fraud\n" + rows)  # one of the four is for testing
+    flags = ["--data", "fraud.csv", "--target", "fraud", "--epochs", "1", "--log", "nothing", "--batch-size", "16"]
+    assert main(["fit", "logistic_regression", *flags]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 1
+    assert "fewer than 10 examples of a class (1 of class 1): precision, recall, f1 and auc rest on little" in notes[0]
+    Path("fraud.csv").write_text("a,b,fraud\n" + rows.replace(",1\n", ",0\n", 2))  # two are too few for three parts
+    assert main(["loop", "logistic_regression", *flags]) == 0
+    test, *notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("test: ", "note: "))]
+    assert "precision" not in test
+    assert "no example of class 1: precision, recall, f1 and auc" in notes[0]

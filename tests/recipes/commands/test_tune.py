@@ -370,7 +370,72 @@ def test_what_a_larger_value_of_means_is_known_or_asked(cwd, capfd):
     assert best["score"] == max(trial["score"] for trial in found) > min(trial["score"] for trial in found)
     capfd.readouterr()
     assert main(["tune", "mine.py", *grid[:-1], "y", *rates, "--objective", "val_goodness"]) == 2
-    assert "is a larger val_goodness better?" in capfd.readouterr().err
+    says = "whether a larger or a smaller val_goodness is better is not known; say --objective val_goodness:max or"
+    assert says in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("direction", "best_of"), [("min", min), ("max", max)])
+def test_the_user_may_say_what_is_better(direction, best_of, cwd, capfd):
+    source = catalog.find("mlp_classifier").fit.text
+    Path("mine.py").write_text(source.replace('Accuracy(name="accuracy")', 'Accuracy(name="goodness")'))
+    grid = ("--no-jit-compile", "--epochs", "1", "--tuner", "grid", "--batch-size", "64", "--run", "x")
+    rates = ("--search", "learning_rate=0.0001,0.01", "--log", "nothing")
+    assert main(["tune", "mine.py", *grid, *rates, "--objective", f"val_goodness:{direction}"]) == 0
+    found, best = read("x", "mine")
+    assert best["objective"] == "val_goodness"
+    assert best["score"] == best_of(trial["score"] for trial in found)
+    assert found[0]["score"] != found[1]["score"]
+    other = {"min": "max", "max": "min"}[direction]
+    capfd.readouterr()
+    assert main(["tune", "mine.py", *grid, *rates, "--objective", f"val_goodness:{other}"]) == 2
+    assert "is a search with larger_is_better" in capfd.readouterr().err
+
+
+def test_a_trial_of_several_executions_is_the_mean_over_seeds_and_each_can_be_repeated(tune, trained, cwd):
+    flags = (
+        *SHORT,
+        "--run",
+        "x",
+        "--log",
+        "nothing",
+        "--data",
+        "iris",
+        "--batch-size",
+        "32",
+        "--seed",
+        "5",
+        "--executions-per-trial",
+        "2",
+    )
+    code, output = tune(*flags, "--trials", "1", recipe="softmax_classifier")
+    assert code == 0
+    place = cwd / "logs" / "softmax_classifier" / "tune-x" / "trial_0"
+    executions = [place / f"execution_{number}" for number in (1, 2)]
+    configs = [json.loads((each / "config.json").read_text())["hparams"] for each in executions]
+    assert [config.pop("seed") for config in configs] == [5, 6]
+    assert configs[0] == configs[1]
+    scores = [min(json.loads((each / "history.json").read_text())["val_loss"]) for each in executions]
+    assert scores[0] != scores[1]
+    ((trial,), best) = read("x", "softmax_classifier")
+    assert (trial["score"], trial["scores"]) == (np.mean(scores), scores)
+    assert (best["score"], best["scores"], best["spread"]) == (np.mean(scores), scores, np.std(scores, ddof=1))
+    assert trial["updates"] == 2 * 2 * 3  # 96 examples in batches of 32
+    shown = f"val_loss {np.mean(scores):.4g} +- {np.std(scores, ddof=1):.4g} in epoch"
+    assert output.count(shown) == 2  # the trial's line, and the winner's
+    assert f"the first of 2 seeds: --seed 5 gives {scores[0]:.4g}, --seed 6 gives {scores[1]:.4g}" in output
+    assert "each trial trained with 2 seeds" in output
+    hparams = ["--hparams", str(place.parent / "best.json"), "--run", "again", "--log", "nothing"]
+    assert main(["loop", "softmax_classifier", *hparams]) == 0
+    history = Path("logs/softmax_classifier/again/custom_loop/history.json")
+    assert min(json.loads(history.read_text())["val_loss"]) == scores[0]
+    before = len(trained)
+    code, output = tune(*flags, "--trials", "2", recipe="softmax_classifier")  # it goes on, and trains no trial again
+    assert (code, len(trained)) == (0, before + 2)
+    assert read("x", "softmax_classifier")[0][0] == trial
+    code, output = tune(*flags[:-1], "3", recipe="softmax_classifier")
+    assert code == 2
+    assert "is a search with executions_per_trial 2, not 3; choose another --run" in output
+    assert len(output.splitlines()) == 1
 
 
 @pytest.mark.slow
@@ -428,6 +493,11 @@ def test_every_recipe_can_be_searched(recipe, flags, tune):
     ("args", "message"),
     [
         ("--objective val_f1", "no objective 'val_f1'; mlp_classifier has val_loss, val_accuracy, loss, accuracy"),
+        ("--objective val_f1:max", "no objective 'val_f1'; mlp_classifier has val_loss, val_accuracy"),
+        ("--objective val_loss:up", "--objective is 'val_loss:up'; write NAME, NAME:min or NAME:max"),
+        ("--objective :max", "--objective is ':max'; write NAME, NAME:min or NAME:max"),
+        ("--executions-per-trial 0", "--executions-per-trial is 0; it must be at least 1"),
+        ("--executions-per-trial 3 --seed 4294967294", "seeds from 4294967294 on would pass 4294967295"),
         ("--trials 0", "--trials is 0; it must be at least 1"),
         ("--tuner hyperband --trials 3", "--trials has no meaning for Hyperband"),
         ("--tuner best", "--tuner is 'best'; it must be one of bayesian, hyperband, random, grid"),
@@ -476,6 +546,7 @@ def test_another_search_in_the_same_folder_is_refused_and_nothing_is_lost(tune, 
         (("--batch-size", "32"), "is a search with batch_size 16, 32, 64, 128, not fixed"),
         (("--hidden-units", "8"), "is a search with hidden_units 64, not 8"),
         (("--seed", "1"), "is a search with"),
+        (("--executions-per-trial", "2"), "is a search with executions_per_trial 1, not 2"),
         (("--side", "fit"), "is a search with side custom_loop, not fit"),
     ):
         code, output = tune(*options, *args)

@@ -1,6 +1,7 @@
 """The three parts of a data set, and the order in which training sees them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -560,3 +561,121 @@ def test_with_the_validation_part_every_class_keeps_its_share_and_its_labels(wri
     dataset = data.load(replace(write(**classes), train_on_validation=True), "classification")
     assert np.bincount(dataset.train.y).tolist() == [146, 16]
     np.testing.assert_array_equal(dataset.train.y, classes["y_train"][image_rows(dataset, dataset.train)] == 7)
+
+
+CASES = Path(__file__).resolve().parents[4] / "shared" / "cases"
+
+
+@pytest.fixture
+def cases():
+    """The folder of reported cases that lies beside the project on its own machines."""
+    if not CASES.is_dir():
+        pytest.skip(f"no cases in {CASES}")
+    return CASES
+
+
+@pytest.mark.parametrize("name", ["mask_uint8", "int8", "series", "tokens"])
+def test_the_cases_train_on_what_their_values_as_floats_give(cases, write, name):
+    arrays = dict(np.load(cases / f"{name}.npz"))
+    floats = {part: array.astype(np.float64) if part[0] == "x" else array for part, array in arrays.items()}
+    as_it_is, as_floats = (data.load(write(**each), "classification") for each in (arrays, floats))
+    for part in ("train", "validation", "test"):
+        np.testing.assert_allclose(getattr(as_it_is, part).x, getattr(as_floats, part).x, rtol=1e-6, atol=1e-7)
+    if as_it_is.train.x.ndim > 2:
+        assert np.abs(as_it_is.train.x).max() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_the_scale_is_that_of_the_training_part(tmp_path, write, folder):
+    x, y = (np.arange(3200) % 2).reshape(200, 4, 4).astype(np.uint8), np.arange(200) % 2
+    if folder:
+        for part in ("train-0", "validation", "test"):
+            np.savez(tmp_path / f"{part}.npz", x=x * (1 if part == "train-0" else 200), y=y)
+        hparams = HParams(data=str(tmp_path))
+    else:
+        hparams = write(x_train=x, y_train=y, x_test=200 * x, y_test=y)
+    dataset = data.load(hparams, "classification")
+    assert (dataset.train.x.max(), dataset.test.x.max()) == (1, 200)
+    assert dataset.notes == ("images of uint8 were divided by 1, the largest magnitude in the training part",)
+
+
+def shapes(dataset):
+    return [part.x.shape[1:] for part in (dataset.train, dataset.validation, dataset.test)]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("folder", [False, True])
+def test_channels_that_come_first_are_found_and_turned_by_the_flag(tmp_path, write, channels, folder):
+    x = np.random.default_rng(0).integers(0, 256, (60, channels, 8, 7), dtype=np.uint8)
+    y = np.arange(60) % 2
+    if folder:
+        for part in ("train-0", "train-1", "test"):
+            np.savez(tmp_path / f"{part}.npz", x=x, y=y)
+        hparams = HParams(data=str(tmp_path))
+    else:
+        hparams = write(x_train=x, y_train=y)
+    says = rf"shape \({channels}, 8, 7\), .* channels first.*add --channels-first.* turned to \(8, 7, {channels}\)"
+    with pytest.raises(UsageError, match=says):
+        data.load(hparams, "classification")
+    dataset = data.load(replace(hparams, channels_first=True), "classification")
+    assert shapes(dataset) == [(8, 7, channels)] * 3
+    turned = np.moveaxis(x, 1, -1) / 255
+    distances = np.abs(turned - dataset.train.x[0]).max(axis=(1, 2, 3))
+    assert distances.min() < 1e-6
+
+
+def test_a_stream_of_images_with_the_channels_first_is_turned_too(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (40, 3, 8, 7), dtype=np.uint8)
+    for part in ("train-0", "train-1", "test"):
+        np.savez(tmp_path / f"{part}.npz", x=x, y=np.arange(40) % 2)
+    dataset = data.load(HParams(data=str(tmp_path), channels_first=True, stream=True), "classification")
+    assert dataset.train.input_shape == (8, 7, 3)
+    batch, _ = next(iter(data.EpochOrder(dataset.train, 0).batches(8)))
+    assert batch.shape == (8, 8, 7, 3)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 7, 3), (8, 7, 1), (3, 4, 4), (5, 8, 7), (2, 3, 8, 7), (3,)])
+def test_what_has_no_channels_first_is_left_alone(write, shape):
+    hparams = write(x_train=np.ones((60, *shape)), y_train=np.arange(60) % 2)
+    assert shapes(data.load(hparams, "classification")) == [shape] * 3
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 7, 3), (2, 3, 8, 7), (3,)])
+def test_the_flag_is_refused_where_no_channels_come_first(write, shape):
+    hparams = write(x_train=np.ones((60, *shape)), y_train=np.arange(60) % 2)
+    with pytest.raises(UsageError, match=r"--channels-first is for images of shape .*; leave it out"):
+        data.load(replace(hparams, channels_first=True), "classification")
+
+
+def test_a_table_has_no_channels(tmp_path):
+    (tmp_path / "table.csv").write_text("a,b\n" + "1,x\n2,y\n" * 20)
+    with pytest.raises(UsageError, match=r"--channels-first is for images of shape .* has columns; leave it out"):
+        data.load(HParams(data=str(tmp_path / "table.csv"), channels_first=True), "classification")
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_size_is_for_images_in_folders_by_class(tmp_path, write, classes, folder):
+    hparams = HParams(data=str(tmp_path)) if folder else write(**classes)
+    with pytest.raises(UsageError, match="--image-size resizes"):
+        data.load(replace(hparams, image_size=(8, 8)), "classification")
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
+def test_the_split_seed_is_scikit_learns(write, numbered, seed):
+    dataset = data.load(replace(write(**numbered), split_seed=seed), "regression")
+    kept, test = train_test_split(np.arange(N), test_size=0.2, random_state=seed)
+    train, validation = train_test_split(kept, test_size=0.2, random_state=seed)
+    assert [rows(part) for part in (dataset.train, dataset.validation, dataset.test)] == [
+        each.tolist() for each in (train, validation, test)
+    ]
+
+
+def test_other_split_seeds_make_other_folds(write, marked):
+    parts = [data.folds(replace(write(**marked), split_seed=seed), 3)[0].test.x for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(parts[0], parts[1])
+    assert parts[0].shape != parts[2].shape or (parts[0] != parts[2]).any()
+
+
+def test_a_folder_of_parts_has_no_split_to_seed(tmp_path):
+    with pytest.raises(UsageError, match=r"--split-seed has no meaning for .*: its files are the parts"):
+        data.load(HParams(data=str(tmp_path), split_seed=1), "classification")

@@ -43,6 +43,60 @@ def test_byte_images_are_divided_by_255(random):
     np.testing.assert_allclose(preprocessing.apply(preprocessing.fit(images), images), images / 255, rtol=1e-6)
 
 
+BYTES = np.arange(0, 256).reshape(4, 8, 8)
+SCALED_ALIKE = [
+    (BYTES, 255, ["uint8", "int16", "uint16", "float32", "float64"]),
+    (BYTES // 2 + 1, 255, ["uint8", "int32", "float32"]),  # dark: none is above 128
+    (BYTES // 2, 127, ["uint8", "int8", "float32"]),
+    (BYTES // 16, 15, ["uint8", "int8", "uint16", "float32"]),
+    (BYTES // 128, 1, ["bool", "uint8", "int8", "uint16", "int64", "float32"]),  # a mask
+    (BYTES - 255, 255, ["int16", "int64", "float32"]),
+    (BYTES // 2 - 128, 128, ["int8", "int16", "float32"]),
+    (BYTES * 257, 65535, ["uint16", "int32", "float32"]),
+    (BYTES * 2.0**55, 255 * 2**55, ["int64", "uint64", "float64"]),
+    (BYTES * 0, 1, ["bool", "uint8", "int8", "float32"]),
+]
+
+
+@pytest.mark.parametrize(("values", "divisor", "types"), SCALED_ALIKE)
+def test_the_values_of_images_decide_how_they_are_scaled_not_their_type(values, divisor, types):
+    for dtype in types:
+        images = values.astype(dtype)
+        result = preprocessing.apply(preprocessing.fit(images), images)
+        np.testing.assert_allclose(result, values / divisor, rtol=1e-6, err_msg=dtype)
+
+
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        (BYTES.astype(np.uint8), []),
+        (BYTES.astype(np.float32), []),
+        (BYTES / 255, []),
+        ((BYTES // 128).astype(np.uint8), ["images of uint8 were divided by 1, the largest magnitude"]),
+        ((BYTES // 2 - 128).astype(np.int8), ["images of int8 were divided by 128, the largest magnitude"]),
+    ],
+)
+def test_a_scale_that_the_type_does_not_suggest_is_said(images, says):
+    notes = preprocessing.scaling_notes(preprocessing.fit(images), images.dtype)
+    assert notes == [f"{each} in the training part" for each in says]
+
+
+def test_vectors_have_nothing_to_say_about_a_scale(random):
+    layers = preprocessing.fit(random.normal(size=(5, 3)))
+    assert preprocessing.scaling_notes(layers, np.dtype(np.int8)) == []
+
+
+def test_channels_that_come_first_are_turned_in_the_saved_model_too(random, tmp_path):
+    images = random.integers(0, 256, (6, 3, 8, 7), dtype=np.uint8)
+    layers = preprocessing.fit(images, channels_first=True)
+    expected = np.moveaxis(images, 1, -1) / 255
+    np.testing.assert_allclose(preprocessing.apply(layers, images), expected, rtol=1e-6)
+    model = keras.Sequential([keras.Input((8, 7, 3)), keras.layers.Identity()])
+    preprocessing.bundle(layers, model).save(tmp_path / "model.keras")
+    whole = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(whole(images.astype(np.float32)), expected, rtol=1e-6)
+
+
 def test_other_images_are_divided_by_the_largest_magnitude_seen_in_fitting(random):
     images = random.uniform(-8, 4, (5, 4, 4, 3))
     images[2, 1, 1, 0] = -16

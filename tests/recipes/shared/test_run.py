@@ -555,3 +555,62 @@ def test_a_run_that_does_not_know_its_examples_counts_none(tmp_path):
     train_briefly(run)
     run.close()
     assert json.loads((run.folder / "report.json").read_text())["examples_seen"] == 0
+
+
+def two_classes(folder, positive):
+    """Write two classes apart, the test part with as many positive examples; return hyper-parameters for them."""
+    rng = np.random.default_rng(0)
+    y, test_y = np.arange(90) % 2, np.arange(40) < positive
+    arrays = {"x_train": rng.normal(size=(90, 3)) + y[:, None], "x_test": rng.normal(size=(40, 3)) + test_y[:, None]}
+    np.savez(folder / "two.npz", **arrays, y_train=y, y_test=test_y.astype(int))
+    return HParams(data=str(folder / "two.npz"), batch_size=8)
+
+
+@pytest.mark.parametrize(("positive", "note"), [(20, None), (4, "(4 of class 1): "), (0, "no example of class 1: ")])
+@pytest.mark.parametrize("activation", ["sigmoid", "linear"])
+def test_the_scores_of_probabilities_are_scikit_learns_and_what_hides_little_is_noted(
+    tmp_path, activation, positive, note
+):
+    hparams = two_classes(tmp_path, positive)
+    dataset = data.load(hparams, "classification")
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, activation=activation)])
+    run = Run(tmp_path / "fit", hparams, logging=LoggingOptions(level="everything" if positive == 4 else "nothing"))
+    model.compile(
+        keras.optimizers.SGD(0.1),
+        keras.losses.BinaryCrossentropy(from_logits=activation == "linear"),
+        jit_compile=False,
+    )
+    model.fit(dataset.train.x, dataset.train.y, verbose=0, callbacks=run.callbacks(dataset))
+    run.finish(model, dataset, {"loss": 0.5})
+    run.close()
+    report = json.loads((tmp_path / "fit" / "report.json").read_text())
+    outputs = model.predict(dataset.test.x, verbose=0)[:, 0]
+    predicted, labels = outputs > (0.5 if activation == "sigmoid" else 0.0), dataset.test.y
+    expected = {"loss": 0.5, "accuracy": metrics.accuracy_score(labels, predicted)}
+    if positive:
+        average = {"average": "macro", "zero_division": 0}
+        expected |= {
+            "precision": metrics.precision_score(labels, predicted, **average),
+            "recall": metrics.recall_score(labels, predicted, **average),
+            "f1": metrics.f1_score(labels, predicted, **average),
+            "auc": metrics.roc_auc_score(labels, outputs),
+        }
+    assert report["metrics"] == pytest.approx(expected)
+    assert [note in each for each in report["notes"]] == ([] if note is None else [True])
+    assert report["validation_metrics"].keys() == {"accuracy", "precision", "recall", "f1", "auc"}
+
+
+def test_what_children_note_is_said_once(tmp_path):
+    hparams = two_classes(tmp_path, 0)
+    dataset = data.load(hparams, "classification")
+    run = Run(tmp_path / "fit", hparams, logging=LoggingOptions(level="nothing"))
+    for name in ("one", "two"):
+        child = run.child(name)
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.1), keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=False)
+        model.fit(dataset.train.x, dataset.train.y, verbose=0, callbacks=child.callbacks(dataset))
+        child.finish(model, dataset, {"loss": 0.5})
+    run.summarise({"loss": 0.5})
+    run.close()
+    assert len(json.loads((tmp_path / "fit" / "report.json").read_text())["notes"]) == 1

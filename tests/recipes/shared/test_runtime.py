@@ -52,13 +52,13 @@ def test_what_a_failed_import_says_is_not_swallowed(capfd):
         os.write(2, b"the reason\n")
         raise ImportError
 
-    with pytest.raises(ImportError), runtime._quiet():
+    with pytest.raises(ImportError), runtime.quiet():
         fail()
     assert "the reason" in capfd.readouterr().err
 
 
 def test_a_successful_import_is_quiet_and_stderr_works_again_afterwards(capfd):
-    with runtime._quiet():
+    with runtime.quiet():
         os.write(2, b"noise\n")
     os.write(2, b"news\n")
     assert capfd.readouterr().err == "news\n"

@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
+import scipy.special
 from sklearn import metrics
 
 from recipes.shared import scores
@@ -88,9 +89,11 @@ def test_the_auc_of_huge_logits_is_defined():
 @pytest.mark.parametrize(
     ("labels", "width"), [([0, 0, 0], 1), ([1, 1, 1], 2), ([0, 1, 1], 3)], ids=["one_logit", "two_logits", "three"]
 )
-def test_the_auc_is_left_out_when_a_class_is_missing(random, labels, width):
-    result = scores.classification(np.array(labels), random.normal(size=(3, width)))
-    assert sorted(result) == ["accuracy", "f1", "precision", "recall"]
+def test_means_over_the_classes_are_left_out_when_one_is_missing(random, labels, width):
+    outputs = random.normal(size=(3, width))
+    predictions = (outputs[:, 0] > 0) if width == 1 else outputs.argmax(axis=1)
+    result = scores.classification(np.array(labels), outputs)
+    assert result == {"accuracy": metrics.accuracy_score(labels, predictions)}
 
 
 def test_regression_scores_follow_their_formulas():
@@ -179,3 +182,151 @@ def test_one_logit_gives_the_probabilities_of_both_classes(random):
 
 def test_probabilities_of_huge_logits_are_0_and_1():
     np.testing.assert_array_equal(scores.probabilities(np.float32([[1e4], [-1e4]])), [[0, 1], [1, 0]])
+
+
+def by_scikit_learn(labels, predictions):
+    """What scikit-learn says of predicted classes, each class of the labels counting the same."""
+    average = {"average": "macro", "zero_division": 0}
+    return {
+        "accuracy": metrics.accuracy_score(labels, predictions),
+        "precision": metrics.precision_score(labels, predictions, **average),
+        "recall": metrics.recall_score(labels, predictions, **average),
+        "f1": metrics.f1_score(labels, predictions, **average),
+    }
+
+
+def test_a_single_probability_is_held_against_one_half(random):
+    labels, probabilities = random.integers(0, 2, 90), random.random((90, 1)).astype(np.float32)
+    expected = by_scikit_learn(labels, probabilities[:, 0] > 0.5)
+    expected["auc"] = metrics.roc_auc_score(labels, probabilities)
+    assert scores.classification(labels, probabilities, "probabilities") == pytest.approx(expected)
+
+
+def test_softmax_and_its_logits_have_the_same_scores(random):
+    labels, logits = random.integers(0, 4, 200), random.normal(size=(200, 4))
+    as_logits = scores.classification(labels, logits)
+    as_probabilities = scores.classification(labels, scipy.special.softmax(logits, axis=1), "probabilities")
+    assert as_probabilities == pytest.approx(as_logits)
+    assert as_logits == pytest.approx(
+        by_scikit_learn(labels, logits.argmax(axis=1))
+        | {"auc": metrics.roc_auc_score(labels, scipy.special.softmax(logits, axis=1), multi_class="ovr")}
+    )
+
+
+def test_the_auc_of_several_sigmoids_is_that_of_each_by_itself(random):
+    labels, outputs = random.integers(0, 3, 90), random.random((90, 3))
+    each = [pairs_in_order(outputs[labels == k, k], outputs[labels != k, k]) for k in range(3)]
+    assert scores.classification(labels, outputs, "probabilities")["auc"] == pytest.approx(np.mean(each))
+
+
+def test_of_unknown_outputs_there_is_what_does_not_depend_on_their_kind(random):
+    labels, outputs = random.integers(0, 3, 90), random.random((90, 3))
+    assert scores.classification(labels, outputs, "unknown") == pytest.approx(
+        by_scikit_learn(labels, outputs.argmax(axis=1))
+    )
+    labels, outputs = random.integers(0, 2, 90), random.random((90, 1))
+    assert scores.classification(labels, outputs, "unknown") == {"auc": metrics.roc_auc_score(labels, outputs)}
+
+
+def test_outputs_for_classes_that_are_not_do_not_thin_the_mean(random):
+    labels, outputs = random.integers(0, 3, 90), random.normal(size=(90, 10))
+    predictions = outputs.argmax(axis=1)
+    average = {"labels": [0, 1, 2], "average": "macro", "zero_division": 0}
+    result = scores.classification(labels, outputs, classes=3)
+    assert result["recall"] == pytest.approx(metrics.recall_score(labels, predictions, **average))
+    assert result["precision"] == pytest.approx(metrics.precision_score(labels, predictions, **average))
+    assert "auc" not in result
+
+
+def labels_of(*counts):
+    return np.repeat(np.arange(len(counts)), counts)
+
+
+@pytest.mark.parametrize(
+    ("counts", "width", "kind", "says"),
+    [
+        ((10, 10), 1, "logits", []),
+        ((10, 10), 2, "probabilities", []),
+        ((10, 10, 10), 3, "logits", []),
+        ((10, 0), 1, "logits", ["no example of class b: precision, recall, f1 and auc, means over all classes, are"]),
+        ((0, 5, 0), 3, "logits", ["no example of class a, c:", "(5 of class b): accuracy rests on little"]),
+        ((9, 10, 1), 3, "logits", ["fewer than 10 examples of a class (9 of class a, 1 of class c): precision"]),
+        ((1,) * 7, 7, "logits", ["1 of class c, 1 of class d, 1 of class e and 2 more): "]),
+        ((10, 10), 1, "unknown", ["logits or probabilities cannot be told, so accuracy, precision, recall and f1 are"]),
+        ((10, 10), 2, "unknown", []),
+        ((10, 10, 10), 3, "unknown", ["auc is left out: the model has 3 outputs of unknown kind"]),
+        ((10, 10, 10), 5, "logits", ["auc is left out: the model has 5 outputs for 3 classes"]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_what_is_left_out_or_says_little_has_a_line(counts, width, kind, says, one_hot):
+    labels = labels_of(*counts)
+    outputs = np.random.default_rng(0).random((len(labels), width))
+    notes = scores.notes(np.eye(len(counts))[labels] if one_hot else labels, outputs, kind, "abcdefg"[: len(counts)])
+    assert len(notes) == len(says)
+    for note, part in zip(notes, says, strict=True):
+        assert part in note
+        assert "\n" not in note
+
+
+def sequential(activation, units=1):
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, activation=activation)])
+
+
+def functional(end):
+    inputs = keras.Input((3,))
+    return keras.Model(inputs, end(keras.layers.Dense(3)(inputs)))
+
+
+class Subclassed(keras.Model):
+    """Hides its activation in `call`."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def call(self, x):
+        return self.model(x)
+
+
+def kind(model, x):
+    return scores.kind_of(model, scores.outputs(model, Split(x, x)))
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: sequential("sigmoid"), "probabilities"),
+        (lambda: sequential("softmax", 4), "probabilities"),
+        (lambda: sequential(keras.activations.sigmoid), "probabilities"),
+        (lambda: sequential(None), "logits"),
+        (lambda: sequential("tanh", 20), "logits"),
+        (lambda: functional(keras.layers.Softmax()), "probabilities"),
+        (lambda: functional(keras.layers.Activation("sigmoid")), "probabilities"),
+        (lambda: functional(keras.ops.sigmoid), "probabilities"),
+        (lambda: functional(keras.ops.softmax), "probabilities"),
+        (lambda: functional(sequential("sigmoid")), "probabilities"),
+        (lambda: functional(sequential(None)), "logits"),
+        (lambda: keras.Sequential([sequential(None, 3), sequential("softmax", 3)]), "probabilities"),
+        (lambda: Subclassed(sequential("softmax", 3)), "probabilities"),
+        (lambda: Subclassed(sequential(None, 20)), "logits"),
+        (lambda: Subclassed(sequential("sigmoid")), "unknown"),
+        (lambda: Subclassed(sequential("sigmoid", 3)), "unknown"),
+    ],
+)
+def test_the_last_activation_or_the_outputs_say_what_they_are(make, expected, random):
+    keras.utils.set_random_seed(0)
+    assert kind(make(), random.normal(size=(50, 3)).astype(np.float32)) == expected
+
+
+def test_logits_between_0_and_1_are_known_by_the_linear_layer(random):
+    model = sequential(None)
+    model.set_weights([np.float32([[0.1], [0], [0]]), np.float32([0.5])])
+    assert kind(model, random.random((50, 3)).astype(np.float32)) == "logits"
+
+
+def test_probabilities_stay_what_they_are(random):
+    outputs = random.random((20, 3)).astype(np.float32)
+    np.testing.assert_array_equal(scores.probabilities(outputs, "probabilities"), outputs)
+    single = scores.probabilities(outputs[:, :1], "probabilities")
+    np.testing.assert_allclose(single, np.column_stack([1 - outputs[:, 0], outputs[:, 0]]), rtol=1e-6)

@@ -81,6 +81,8 @@ def test_the_files_hold_every_trial_and_the_best(search, tmp_path):
         "tuner": "random",
         "objective": "val_loss",
         "score": 0.125,
+        "scores": [],
+        "spread": None,
         "best_epoch": 4,
         "trial": "2",
         "seed": 7,

@@ -484,3 +484,80 @@ def test_a_full_disk_stops_the_search_and_is_no_failed_trial(search, training, p
         run(search)
     assert not (place / trials.ATTEMPTS).exists()
     assert not (place / trials.FAILURE).exists()
+
+
+@pytest.fixture
+def several(search, monkeypatch):
+    """A search of three executions a trial, and a function that trains with other scores for every seed."""
+    search = changed(search, executions_per_trial=3)
+    seeds = []
+
+    def train(job):
+        seeds.append(job.hparams["seed"])
+        best = {7: 0.5, 8: 0.25, 9: 0.75}[job.hparams["seed"]]
+        # best in epochs 1, 2 and 3
+        history = [1.0] * (len(seeds) - 1) + [best] + [1.0] * (3 - len(seeds))
+        write(Path(job.folder), {"val_loss": history})
+
+    monkeypatch.setattr(side, "train", train)
+    return search, seeds
+
+
+def test_several_executions_have_a_folder_and_a_seed_each_and_their_mean_is_the_score(several, place):
+    search, seeds = several
+    assert run(search) == {"val_loss": 0.5}
+    assert seeds == [7, 8, 9]
+    sums = {"updates": 36, "examples_seen": 1152, "seconds_total": 4.5}
+    assert content(place / "report.json") == sums | {
+        "best": {"val_loss": 0.5},
+        "scores": [0.5, 0.25, 0.75],
+        "best_epoch": 2,
+    }
+    reports = [content(place / f"execution_{number}" / "report.json") for number in (1, 2, 3)]
+    assert [(report["best"]["val_loss"], report["best_epoch"]) for report in reports] == [
+        (0.5, 1),
+        (0.25, 2),
+        (0.75, 3),
+    ]
+    assert not (place / trials.ATTEMPTS).exists()
+
+
+def test_the_scores_of_several_executions_are_read_with_their_spread(several, tmp_path):
+    search, _ = several
+    oracle = oracles.make(search)
+    oracle.prepare(tmp_path / "tune")
+    oracle.verbose = 0
+    trial = oracle.create_trial("tuner0")
+    trials.run(search, trial.trial_id, trial.hyperparameters.values)
+    end(oracle, trial, score=0.5)
+    (found,) = trials.read(search, oracle)
+    assert (found.score, found.scores, found.spread, found.updates) == (0.5, [0.5, 0.25, 0.75], 0.25, 36)
+
+
+def test_a_single_execution_has_no_spread():
+    assert trial(1, 0.5).spread is None
+
+
+def test_an_execution_that_fails_fails_the_trial_and_a_killed_one_has_all_begin_again(several, place, monkeypatch):
+    search, seeds = several
+    train = side.train
+
+    def killed(job):
+        if job.hparams["seed"] == 8:
+            raise Killed
+        train(job)
+
+    monkeypatch.setattr(side, "train", killed)
+    with pytest.raises(Killed):
+        run(search)
+    assert (place / "execution_1" / "history.json").is_file()
+    monkeypatch.setattr(side, "train", train)
+    seeds.clear()
+    assert run(search) == {"val_loss": 0.5}
+    assert seeds == [7, 8, 9]
+
+    def diverges(job):
+        raise TrainingDiverged(f"the loss became NaN; the logs are in {job.folder}")
+
+    monkeypatch.setattr(side, "train", diverges)
+    assert "execution_1" in failure(search, place)["reason"]
