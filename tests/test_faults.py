@@ -105,7 +105,7 @@ def test_logs_that_are_deleted_meanwhile_do_not_take_the_results_with_them(tmp_p
     try:
         assert {"state.npz", "model.keras", "report.json", "history.json"} <= {path.name for path in rescued.iterdir()}
         assert json.loads((rescued / "report.json").read_text())["updates"] == 4 * 36
-        sound = train_into(tmp_path / "sound", "mlp_classifier", side, epochs=4, seed=seed)
+        sound = train_into(tmp_path / "sound", "mlp_classifier", side, epochs=4, seed=seed, jit_compile=True)
         with np.load(rescued / "state.npz") as state, np.load(sound.folder / "state.npz") as other:
             assert state.files == other.files
             assert all((state[name] == other[name]).all() for name in state.files)

@@ -51,7 +51,7 @@ def assert_same_weights(folder, other):
 @pytest.mark.process
 def test_four_runs_at_once_and_a_tensorboard_that_reads_while_they_write(tmp_path, start, train_into, start_board):
     runs = tmp_path / "logs" / "mlp_classifier"
-    train_into(runs / "alone" / "custom_loop", "mlp_classifier", "custom_loop", epochs=3)
+    train_into(runs / "alone" / "custom_loop", "mlp_classifier", "custom_loop", epochs=3, jit_compile=True)
     board = start_board(tmp_path / "logs")
     board.wait_for(lambda: losses(board, "mlp_classifier/alone/custom_loop/train"))
 
