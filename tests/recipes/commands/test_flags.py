@@ -68,6 +68,9 @@ def test_without_flags_every_used_field_has_its_default(source):
     assert values == {
         "data": "digits",
         "target": None,
+        "image_size": None,
+        "channels_first": False,
+        "split_seed": 0,
         "header": True,
         "stream": False,
         "learning_rate": 0.001,

@@ -570,11 +570,6 @@ def test_a_strategy_that_cannot_be_is_refused(verb, flags, answer, refused, monk
     assert answer in refused(verb, "mlp_classifier", *flags)
 
 
-def test_a_strategy_travels_to_another_process():
-    job = side.Job("x.py", "folder", distribution=Distribution(strategy="mirrored", devices=3))
-    assert side.Job.of_json(job.to_json()) == job
-
-
 def test_a_lost_worker_ends_in_one_line(monkeypatch, capsys):
     def train(job):
         raise WorkerLost("another worker has ended")

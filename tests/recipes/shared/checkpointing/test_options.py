@@ -11,11 +11,6 @@ def test_what_the_flags_ask_for():
     assert not Saving().active  # trials of a search begin anew
 
 
-def test_a_job_takes_it_to_another_process():
-    job = side.Job("path", "folder", saving=Saving(active=True, every=3))
-    assert side.Job.of_json(job.to_json()) == job
-
-
 @pytest.mark.parametrize("every", [0, -1])
 def test_a_number_that_cannot_be_meant_is_refused(every):
     with pytest.raises(UsageError, match=f"--checkpoint-every is {every}; it must be at least 1"):
