@@ -15,7 +15,6 @@ import pytest
 
 from recipes.__main__ import main
 from recipes.commands import boards, catalog, side
-from recipes.shared.distribution import Distribution
 from recipes.shared.errors import UsageError, WorkerLost
 from recipes.shared.logging_options import LoggingOptions
 from tests.trainings import slow
