@@ -26,6 +26,7 @@ from typing import IO, Any
 PRELOADED = "recipes.commands.preloaded"
 # Read when TensorFlow or what it stands on is imported, so a server that has imported ignores a later change of them.
 READ_AT_IMPORT = ("TF_", "XLA_", "KERAS_", "CUDA_", "OMP_", "OPENBLAS_", "MKL_", "NUMEXPR_", "PYTHON")
+SET_AT_IMPORT = {"KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "TF2_BEHAVIOR"}  # by our runtime.py, and by TensorFlow itself
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, Windows' subsystem for Linux
 SERVER_KILLED = 255  # what multiprocessing reports as the exit code of the children of a server that was killed
 GRACE = 15.0  # seconds for a process to end its batch, or what it is compiling
@@ -213,7 +214,11 @@ def _nothing() -> None:
 
 
 def _settings(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith(READ_AT_IMPORT)}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(READ_AT_IMPORT) and name not in SET_AT_IMPORT
+    }
 
 
 @contextlib.contextmanager

@@ -55,7 +55,7 @@ def test_a_child_has_the_variables_that_it_is_given_and_those_of_this_process(se
     assert result(server, children.say_variable, "PYTHONSAFEPATH")[1] == "None\n"
 
 
-@pytest.mark.parametrize("name", ["XLA_FLAGS", "TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "KERAS_BACKEND"])
+@pytest.mark.parametrize("name", ["XLA_FLAGS", "TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"])
 def test_settings_that_are_read_at_the_import_need_a_fresh_process(name, monkeypatch):
     server = processes.Server()
     assert server.forks
@@ -65,6 +65,16 @@ def test_settings_that_are_read_at_the_import_need_a_fresh_process(name, monkeyp
     assert not server.forks
     assert server.is_ready
     assert processes.Server().forks  # a server that begins now inherits it
+
+
+def test_what_an_import_sets_in_this_process_changes_nothing(monkeypatch):
+    """As in a search, whose chief imports TensorFlow beside the server of its workers."""
+    for name in processes.SET_AT_IMPORT:
+        monkeypatch.delenv(name, raising=False)
+    server = processes.Server()
+    for name in processes.SET_AT_IMPORT:
+        monkeypatch.setenv(name, "1")
+    assert server.forks
 
 
 def test_beside_a_gpu_every_process_is_fresh(tmp_path, monkeypatch):

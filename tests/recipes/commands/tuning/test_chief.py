@@ -196,7 +196,8 @@ def test_a_chief_without_workers_gives_up_after_the_time_limit(chief_here):
 @pytest.mark.process
 def test_the_workers_of_a_killed_chief_end_and_the_search_goes_on_later(start, in_one_process, wait_for, descendants):
     process = start("--trials", "3", "--workers", "2", "--run", "x")
-    wait_for(lambda: busy(process))
+    _, worker_process = wait_for(lambda: busy(process))
+    assert b"forkserver" in Path(f"/proc/{worker_process}/cmdline").read_bytes()  # it has that of its server
     running = descendants(process.pid)
     assert len(running) >= 4  # two workers, the server that has forked them, multiprocessing's resource tracker
     process.kill()
