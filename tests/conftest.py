@@ -40,9 +40,10 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    budget.register(config, pairs=len(catalog.pairs()))
+    began = time.process_time()
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         runtime.configure()  # where tests run; the process that gives them out needs no TensorFlow
+    budget.register(config, pairs=len(catalog.pairs()), import_seconds=time.process_time() - began)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -29,7 +29,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    budget.register(config, pairs=int(os.environ.get("PAIRS", "0")), most_seconds=0.5)
+    pairs, import_seconds = int(os.environ.get("PAIRS", "0")), float(os.environ.get("IMPORT", "0"))
+    budget.register(config, pairs, most_seconds=0.5, import_seconds=import_seconds)
 
 
 @pytest.fixture
@@ -85,6 +86,13 @@ def test_a_test_that_is_too_dear_fails_the_run(run, where):
     code, output = run(f"def test_it({where}):\n    {where}()\n")
     assert code == 1
     assert "TOO DEAR: test_it.py::test_it: 0." in output or "TOO DEAR: test_it.py::test_it: 1." in output
+
+
+def test_a_machine_on_which_all_takes_twice_as_long_may_take_twice_as_long(run, monkeypatch):
+    monkeypatch.setenv("IMPORT", str(2 * budget.IMPORT_SECONDS))
+    code, output = run("def test_it(burn):\n    burn()\n")
+    assert code == 0
+    assert "2.00 times as long" in output
 
 
 def test_it_is_counted_in_the_processes_of_pytest_xdist_too(run):
