@@ -76,6 +76,7 @@ def main(args: list[str]) -> int:
     # Every flag of every recipe is checked before the first one trains.
     parsed: list[tuple[dict[str, Any], Options]] = []
     folders: list[Path] = []
+    notes: list[str] = []
     for subject in subjects:
         # One recipe refuses a flag that it has no use for; several share the flags that each can use.
         used = rest
@@ -103,10 +104,12 @@ def main(args: list[str]) -> int:
             for each in begun:
                 resuming.require_same(hparams, each)
         parsed.append((hparams, options))
+        notes += side.check_data(subject.fit, hparams)
 
     path = parsed[0][1].json
     if path is not None:
         side.require_writable_file(path, "--json")
+    side.show_notes(notes)
 
     results: list[report.Result] = []
     try:

@@ -125,8 +125,10 @@ def _from_file(source: Source, args: list[str]) -> list[str]:
     for name, value in values:
         if isinstance(value, bool):
             tokens.append(_flag(name) if value else f"--no-{_flag(name)[2:]}")
+        elif isinstance(value, list) and value:  # the first one joined to its flag, for names that begin with a dash
+            tokens += [f"{_flag(name)}={value[0]}", *map(str, value[1:])]
         elif isinstance(value, list):
-            tokens += [_flag(name), *map(str, value)]
+            tokens.append(_flag(name))
         elif value is not None or source.fields[name].default is not None:  # else it is left out
             tokens.append(f"{_flag(name)}={value}")
     for token in tokens:

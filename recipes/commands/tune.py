@@ -9,7 +9,7 @@ import tyro
 
 from recipes.commands import catalog, flags, side
 from recipes.commands.tuning.specification import Budget, Specification, TunerName
-from recipes.shared import runtime, search_space
+from recipes.shared import runtime, search_space, tables
 from recipes.shared.errors import UsageError
 from recipes.shared.hparams import HParams
 from recipes.shared.logging_options import Level, LoggingOptions
@@ -20,7 +20,8 @@ DESCRIPTION = """Search what the recipe declares as HParams.search_space; what i
 
 The same command goes on with a search that was stopped. See docs/tuning.md."""
 DEFAULT_TRIALS = 10
-NOT_SEARCHED = {"data", "target", "header", "seed", "epochs", "train_on_validation"}  # other data, or no quality
+TABLES = set(tables.Options.__dataclass_fields__)  # what describes the data
+NOT_SEARCHED = {"data", "seed", "epochs", "train_on_validation"} | TABLES  # other data, or no quality
 LARGER_IS_BETTER = {"accuracy", "auc", "precision", "recall", "f1", "r2"}
 SMALLER_IS_BETTER = {"loss", "mse", "mae"}
 
@@ -77,6 +78,8 @@ def main(args: list[str]) -> int:
     _check(options, name, source)
     run = options.run or f"{options.side}-{options.tuner}"
     folder = side.run_folder(options.logs, name, options.run).with_name(f"tune-{run}")
+
+    side.show_notes(side.check_data(source, hparams))
 
     runtime.configure()
     from recipes.commands.tuning import search

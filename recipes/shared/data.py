@@ -12,15 +12,13 @@ import numpy as np
 import tensorflow as tf
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from recipes.shared import distribution, preprocessing, runtime, shards, sources, streaming
+from recipes.shared import distribution, examples, preprocessing, shards, sources, streaming, tables, targets
 from recipes.shared.errors import UsageError
 from recipes.shared.files import kind_of
 from recipes.shared.hparams import HParams
 from recipes.shared.splits import Split as Split
 from recipes.shared.splits import epoch_order as epoch_order
 
-MOST_CLASSES = 100
-MOST_WHOLE_NUMBERS = 20  # so few distinct integers, ten times each and more, are taken for classes
 SPLIT_SEED = 0  # not the run's seed: runs of different seeds are judged on the same examples
 
 
@@ -33,6 +31,7 @@ class Dataset:
     test: Split
     preprocessing: keras.Model
     class_names: tuple[str, ...] = ()  # empty for regression
+    notes: tuple[str, ...] = ()  # what was decided while reading it, in one line each
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -49,25 +48,29 @@ def load(hparams: HParams, task: sources.Task) -> Dataset:
     """Return the data that `hparams` names, split and preprocessed.
 
     80 % training and 20 % test, stratified for classes (a source with a test part of its own keeps it), then 20 % of
-    the training part for validation. Preprocessing is fitted on what is left for training. With `train_on_validation`
-    nothing is taken away from the training part.
+    the training part for validation; or as a column of the table says. Preprocessing is fitted on what is left for
+    training. With `train_on_validation` nothing is taken away from the training part.
 
     Raises:
         UsageError: the data cannot be used, does not fit `task`, or is smaller than one batch.
     """
     if kind_of(Path(hparams.data)) == "folder":
         return _load_folder(hparams, task)
-    if hparams.stream:
-        raise UsageError(f"--stream reads a folder of .npz files, and {hparams.data} is none")
-    raw, classes = _read(hparams, task)
+    raw, classes = examples.read(hparams, task)
     stratify = raw.targets if task == "classification" else None
     rows = np.arange(len(raw.targets))
-    if raw.test_features is None or raw.test_targets is None:
+    if raw.parts is not None:
+        rows, test_rows = np.flatnonzero(raw.parts != "test"), np.flatnonzero(raw.parts == "test")
+        test = _take(raw.features, test_rows), raw.targets[test_rows]
+    elif raw.test_features is None or raw.test_targets is None:
         rows, test_rows = _split(rows, stratify, hparams.data)
         test = _take(raw.features, test_rows), raw.targets[test_rows]
     else:
         test = raw.test_features, raw.test_targets
-    train_rows, validation_rows = _split(rows, stratify, hparams.data)
+    if raw.parts is not None and (raw.parts == "validation").any():
+        train_rows, validation_rows = rows[raw.parts[rows] == "train"], rows[raw.parts[rows] == "validation"]
+    else:
+        train_rows, validation_rows = _split(rows, stratify, hparams.data)
     if hparams.train_on_validation:
         train_rows = rows
     return _prepare(hparams, raw, classes, train_rows, validation_rows, test=test)
@@ -85,10 +88,12 @@ def folds(hparams: HParams, count: int) -> list[Dataset]:
     """
     if hparams.stream or kind_of(Path(hparams.data)) == "folder":
         raise UsageError("folds are made of data in one piece; name a single file, and leave out --stream")
-    raw, classes = _read(hparams, "classification")
+    if hparams.split_column is not None:
+        raise UsageError("folds hold every example out once, whatever --split-column says of it; leave it out")
+    raw, classes = examples.read(hparams, "classification")
     counts = np.bincount(np.searchsorted(classes, raw.targets))
     if counts.min() < count:
-        rarest = _class_name(classes[counts.argmin()])
+        rarest = targets.class_name(classes[counts.argmin()])
         raise UsageError(f"{hparams.data}: the class {rarest} has {counts.min()} examples, too few for {count} folds")
     splitter = StratifiedKFold(count, shuffle=True, random_state=SPLIT_SEED)
     return [
@@ -96,20 +101,6 @@ def folds(hparams: HParams, count: int) -> list[Dataset]:
         _prepare(hparams, raw, classes, train_rows, held_out, categories=raw.features)
         for train_rows, held_out in splitter.split(raw.targets, raw.targets)
     ]
-
-
-def _read(hparams: HParams, task: sources.Task) -> tuple[sources.Raw, np.ndarray]:
-    """Return the raw data, checked to suit `task`, and its classes: none for regression."""
-    raw = sources.read(hparams.data, hparams.target, hparams.header)
-    if isinstance(raw.features, np.ndarray):  # of bytes, whose float32 is four times as large
-        _check_memory(hparams.data, raw.features.size, "make it a folder of several .npz files, and add --stream")
-    if raw.task is not None and raw.task != task:
-        holds = {"classification": "classes", "regression": "numbers"}
-        raise UsageError(f"{hparams.data} holds {holds[raw.task]} to predict; this recipe predicts {holds[task]}")
-    if task == "classification":
-        return raw, _check_classes(raw.targets, hparams.data)
-    _check_quantities(raw.targets, hparams.data)
-    return raw, np.array([])
 
 
 def _prepare(
@@ -123,17 +114,17 @@ def _prepare(
 ) -> Dataset:
     """Return the parts, preprocessing fitted on the rows for training; without `test` the validation part is it."""
     if len(classes):
-        encode = partial(_class_indices, classes=classes, name=hparams.data)
+        encode = partial(targets.class_indices, classes=classes, name=hparams.data)
     else:
-        encode = partial(_as_column, name=hparams.data)
-    _check_batch_size(hparams, len(train_rows))
+        encode = partial(targets.as_column, name=hparams.data)
+    examples.check_batch_size(hparams, len(train_rows))
     layers = preprocessing.fit(_take(raw.features, train_rows), categories)
 
-    def part(features: sources.Features, targets: np.ndarray) -> Split:
+    def part(features: sources.Features, values: np.ndarray) -> Split:
         x = preprocessing.apply(layers, features)
         if not np.isfinite(x).all():
             raise UsageError(f"{hparams.data} has NaN or infinite values (or too large for float32)")
-        return Split(x, encode(targets))
+        return Split(x, encode(values))
 
     validation = part(_take(raw.features, validation_rows), raw.targets[validation_rows])
     return Dataset(
@@ -141,7 +132,8 @@ def _prepare(
         validation=validation,
         test=validation if test is None else part(*test),
         preprocessing=layers,
-        class_names=tuple(_class_name(value) for value in classes),
+        class_names=tuple(targets.class_name(value) for value in classes),
+        notes=raw.notes,
     )
 
 
@@ -153,8 +145,7 @@ def _load_folder(hparams: HParams, task: sources.Task) -> Dataset:
     """
     if task != "classification":
         raise UsageError(f"{hparams.data} is a folder; this recipe predicts numbers, and takes a single file")
-    if hparams.target is not None or not hparams.header:
-        raise UsageError("--target and --no-header describe a .csv or .tsv file; leave them out for other data")
+    tables.Options.of(hparams).require_none()
     folder = shards.find(Path(hparams.data), hparams.train_on_validation)
     statistics, classes = preprocessing.Statistics(), np.array([])
     sizes: list[int] = []
@@ -162,11 +153,11 @@ def _load_folder(hparams: HParams, task: sources.Task) -> Dataset:
         statistics.add(x)
         found = np.unique(y)
         classes = np.union1d(classes, found) if sizes else found
-        if len(classes) > MOST_CLASSES:
+        if len(classes) > targets.MOST_CLASSES:
             break  # they are no classes, and might be as many as the examples
         sizes.append(len(x))
-    encode = partial(_class_indices, classes=_check_classes(classes, hparams.data), name=hparams.data)
-    _check_batch_size(hparams, sum(sizes))
+    encode = partial(targets.class_indices, classes=targets.check_classes(classes, hparams.data), name=hparams.data)
+    examples.check_batch_size(hparams, sum(sizes))
     layers = statistics.layers()
 
     def held_out(files: tuple[Path, ...]) -> Split:
@@ -181,27 +172,15 @@ def _load_folder(hparams: HParams, task: sources.Task) -> Dataset:
 
     train: Split = streaming.Streamed(read, sizes, layers)
     if not hparams.stream:
-        _check_memory(hparams.data, len(train) * math.prod(train.input_shape), "add --stream")
+        examples.check_memory(hparams.data, len(train) * math.prod(train.input_shape), "add --stream")
         train = replace(train.first(len(train)), shards=train.shards)
     return Dataset(
         train=train,
         validation=held_out(folder.validation),
         test=held_out(folder.test),
         preprocessing=layers,
-        class_names=tuple(_class_name(value) for value in classes),
+        class_names=tuple(targets.class_name(value) for value in classes),
     )
-
-
-def _check_batch_size(hparams: HParams, examples: int) -> None:
-    if hparams.batch_size > examples and "batch_size" not in hparams.unused:
-        raise UsageError(
-            f"--batch-size is {hparams.batch_size}, more than the {examples} training examples of {hparams.data}"
-        )
-
-
-def _check_memory(name: str, numbers: int, remedy: str) -> None:
-    """Raise a UsageError if so many numbers, as the float32 that the model takes, are too much for this machine."""
-    runtime.require_memory(name, 4 * numbers, remedy)
 
 
 def map_targets(dataset: Dataset, function: Callable[[np.ndarray], np.ndarray]) -> Dataset:
@@ -275,54 +254,6 @@ def _gathered(split: Split, order: tf.Variable | tf.Tensor, batch_size: int) -> 
     return tf.data.Dataset.range(steps).map(gather).prefetch(tf.data.AUTOTUNE)
 
 
-def _check_classes(targets: np.ndarray, name: str) -> np.ndarray:
-    """Return the distinct targets, sorted, checked to be classes rather than quantities."""
-    if targets.dtype.kind == "f":
-        if not np.isfinite(targets).all():
-            raise UsageError(f"{name}: the target has NaN or infinite values")
-        if (targets != np.round(targets)).any():
-            raise UsageError(f"{name}: the target holds fractions; this recipe predicts classes")
-    classes = np.unique(targets)
-    if len(classes) > MOST_CLASSES:
-        raise UsageError(f"{name}: the target has {len(classes)} distinct values; this recipe predicts classes")
-    if len(classes) < 2:
-        raise UsageError(f"{name}: every example has the target {classes[0]}; there is nothing to tell apart")
-    return classes
-
-
-def _class_name(value: np.generic) -> str:
-    return str(int(value)) if isinstance(value, np.floating) else str(value)
-
-
-def _class_indices(targets: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
-    unseen = np.setdiff1d(targets, classes)
-    if len(unseen):
-        raise UsageError(f"{name}: the test part has the class {unseen[0]!s}, which the training part has not")
-    return np.searchsorted(classes, targets).astype(np.int32)
-
-
-def _check_quantities(targets: np.ndarray, name: str) -> None:
-    """Raise a UsageError if the targets of all examples are classes rather than quantities."""
-    if targets.dtype.kind not in "iuf":
-        kind = "true and false" if targets.dtype.kind == "b" else "text"
-        raise UsageError(f"{name}: the target holds {kind}; this recipe predicts numbers")
-    distinct = len(np.unique(targets))
-    if targets.dtype.kind != "f" and distinct <= MOST_WHOLE_NUMBERS and distinct * 10 <= len(targets):
-        raise UsageError(
-            f"{name}: the target looks like {distinct} classes, and this recipe predicts numbers;"
-            " if they are quantities, write them with a decimal point"
-        )
-
-
-def _as_column(targets: np.ndarray, name: str) -> np.ndarray:
-    """Return the targets as float32 of shape (examples, 1)."""
-    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused as such
-        column = targets.astype(np.float32)[:, None]
-    if not np.isfinite(column).all():
-        raise UsageError(f"{name}: the target has NaN or infinite values (or too large for float32)")
-    return column
-
-
 def _take(features: sources.Features, rows: np.ndarray) -> sources.Features:
     if isinstance(features, dict):
         return {name: column[rows] for name, column in features.items()}
@@ -333,7 +264,10 @@ def _split(rows: np.ndarray, stratify: np.ndarray | None, name: str) -> tuple[np
     """Return 80 % and 20 % of `rows`, each with the same share of the values in `stratify`."""
     try:
         first, second = train_test_split(
-            rows, test_size=0.2, random_state=SPLIT_SEED, stratify=None if stratify is None else stratify[rows]
+            rows,
+            test_size=examples.HELD_OUT,
+            random_state=SPLIT_SEED,
+            stratify=None if stratify is None else stratify[rows],
         )
     except ValueError as error:
         reason = " ".join(str(error).split())

@@ -29,9 +29,16 @@ class HParams:
     }
     objective: ClassVar[str] = "val_loss"  # what decides, at its best epoch
 
-    data: str = "digits"  # an embedded set, a keras.datasets name, a file (.npz, .csv, .tsv), or a folder of .npz files
-    target: str | None = None  # the column of a .csv or .tsv file to predict; its last column if not given
+    data: str = (
+        "digits"  # an embedded set, a keras.datasets name, a file (.npz, .csv, .parquet), or a folder of .npz files
+    )
+    target: str | None = None  # the column of a table (.csv, .tsv, .parquet) to predict; its last one if not given
     header: bool = True  # whether the first line of a .csv or .tsv file names the columns
+    drop: tuple[str, ...] = ()  # columns of a table to leave out
+    keep: tuple[str, ...] = ()  # the only columns of a table to learn from; all if not given
+    numeric: tuple[str, ...] = ()  # columns of a table that hold numbers, whatever else stands in them: that is refused
+    categorical: tuple[str, ...] = ()  # columns of a table whose values are categories, also if they are numbers
+    split_column: str | None = None  # the column of a table that says of each row train, validation or test
     stream: bool = False  # read the folder while training, for data larger than memory; the bits are the same
     learning_rate: float = 0.001  # step size of the optimizer
     batch_size: int = 32  # examples in one update
@@ -42,6 +49,9 @@ class HParams:
     jit_compile: bool = True  # compile with XLA
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            if isinstance(getattr(self, field.name), list):  # JSON has no tuples
+                object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
         self.require(self.learning_rate > 0, "learning_rate", "greater than 0")
         self.require(self.learning_rate < float("inf"), "learning_rate", "finite")
         self.require(self.batch_size >= 1, "batch_size", "at least 1")

@@ -4,7 +4,6 @@ They run once before training, not in every step, and are bundled with the train
 saved model takes raw input. Built-in layers and `keras.ops` only: it loads where this project is not installed.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,18 +13,14 @@ import numpy as np
 from recipes.shared.errors import UsageError
 from recipes.shared.sources import Features
 
-# Keras names an input after its column, and wants the name of every layer in a model to be its own.
-LAYER_NAMES = re.compile(
-    r"(preprocessing|sequential|functional|normalization|string_lookup|concatenate|is_?nan|where)(_\d+)?"
-)
-
 
 def fit(features: Features, categories: Features | None = None) -> keras.Model:
     """Return a model from raw features to float32 features, its constants taken from `features`.
 
     - images (examples of rank 2 and more): divided by 255 if they are bytes, else by their largest magnitude
     - vectors: standardised, (x - mean) / standard deviation of each feature
-    - a table (dict of columns): numbers imputed by their median and standardised, text one-hot encoded, concatenated
+    - a table (dict of columns): numbers imputed by their median and standardised, text one-hot encoded, concatenated;
+      float64 numbers are those whose mean has to be taken off before they become float32
 
     Args:
         features: what the constants are taken from.
@@ -118,19 +113,22 @@ def _normalization(mean: np.ndarray, variance: np.ndarray, constant: np.ndarray)
 def _fit_table(features: dict[str, np.ndarray], categories: dict[str, np.ndarray]) -> keras.Model:
     inputs, encoded = {}, []
     for name, column in features.items():
-        if LAYER_NAMES.fullmatch(name):
-            raise UsageError(f"the column {name!r} has the name of a Keras layer; rename it")
         text = column.dtype.kind == "U"
-        inputs[name] = keras.Input((1,), name=name, dtype="string" if text else "float32")
+        inputs[name] = keras.Input((1,), name=name, dtype="string" if text else column.dtype.name)
         if text:
             vocabulary = sorted(set(categories[name].tolist()))
             encoded.append(keras.layers.StringLookup(vocabulary=vocabulary, output_mode="one_hot")(inputs[name]))
         else:
             if np.isnan(column).all():
-                raise UsageError(f"the column {name!r} is empty in the training part; drop it")
+                raise UsageError(f"the column {name!r} is empty in the training part; leave it out with --drop {name}")
+            numbers = inputs[name]
+            if column.dtype == np.float64:  # float32 holds their distances from the mean, not the numbers themselves
+                shift = float(np.nanmean(column))
+                numbers = keras.ops.cast(keras.ops.subtract(numbers, shift), "float32")
+                column = (column - shift).astype(np.float32)
             median = np.float32(np.nanmedian(column))
-            missing = keras.ops.isnan(inputs[name])
-            imputed = keras.ops.where(missing, float(median), inputs[name])
+            missing = keras.ops.isnan(numbers)
+            imputed = keras.ops.where(missing, float(median), numbers)
             values = np.where(np.isnan(column), median, column)[:, None]
             encoded.append(_standardise(values)(imputed))
     outputs = encoded[0] if len(encoded) == 1 else keras.ops.concatenate(encoded, axis=-1)

@@ -131,12 +131,3 @@ def test_a_column_may_have_almost_any_name(columns, name, tmp_path):
         for key, column in columns.items()
     }
     np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "model.keras")(raw), model(features))
-
-
-@pytest.mark.parametrize(
-    "name", ["preprocessing", "sequential", "normalization", "normalization_1", "string_lookup", "concatenate"]
-)
-def test_a_column_named_like_a_layer_of_keras_is_refused_by_name(columns, name):
-    columns[name] = columns.pop("size")
-    with pytest.raises(UsageError, match=f"the column '{name}' has the name of a Keras layer; rename it"):
-        preprocessing.fit(columns)
