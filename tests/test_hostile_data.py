@@ -436,7 +436,7 @@ def test_a_long_value_in_a_column_of_text_does_not_widen_every_row(folder):
     rows = "".join(f"{index},a,{'w' * 10**6 if index == 5 else 'no'}\n" for index in range(30_000))
     for target in ("label", "b"):
         tracemalloc.start()
-        with pytest.raises(UsageError, match="'label' has a value of 1000000 letters, more than 200"):
+        with pytest.raises(UsageError, match=r"'label' .*a value of 1000000 letters, more than 200"):
             sources.read(
                 str(table(folder, "a,b,label\n" + rows)), Options(target=target)
             )  # as text of one width: 120 GB

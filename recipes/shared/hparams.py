@@ -29,14 +29,12 @@ class HParams:
     }
     objective: ClassVar[str] = "val_loss"  # what decides, at its best epoch
 
-    data: str = (
-        "digits"  # an embedded set, a keras.datasets name, a file (.npz, .csv, .parquet), or a folder of .npz files
-    )
+    data: str = "digits"  # an embedded set, a keras.datasets name, a file (.npz, .csv, ...), or a folder of .npz files
     target: str | None = None  # the column of a table (.csv, .tsv, .parquet) to predict; its last one if not given
     header: bool = True  # whether the first line of a .csv or .tsv file names the columns
     drop: tuple[str, ...] = ()  # columns of a table to leave out
     keep: tuple[str, ...] = ()  # the only columns of a table to learn from; all if not given
-    numeric: tuple[str, ...] = ()  # columns of a table that hold numbers, whatever else stands in them: that is refused
+    numeric: tuple[str, ...] = ()  # columns of a table that hold numbers; what is none there is an error
     categorical: tuple[str, ...] = ()  # columns of a table whose values are categories, also if they are numbers
     split_column: str | None = None  # the column of a table that says of each row train, validation or test
     stream: bool = False  # read the folder while training, for data larger than memory; the bits are the same

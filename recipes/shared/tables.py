@@ -25,7 +25,6 @@ from recipes.shared.hparams import HParams
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 MOST_COLUMNS = 1000  # each becomes an input of the saved model, and layers of its own
 SAMPLE = 2**16  # characters of a file that show how its fields are separated
-SAMPLE_VALUES = 1000  # of a column, which show its decimal mark
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 PARTS = ("train", "validation", "test")
 UNNAMED = re.compile(r"(Unnamed: \d+|__index_level_\d+__)?")  # what pandas reads, and writes, where a name is missing
@@ -145,32 +144,41 @@ def read(path: Path, options: Options) -> Table:
     _require_columns(path, frame, options)
     left_out = {name: "by --drop" for name in frame.columns if name in options.drop}
     left_out |= _nameless(frame, options)
-    names = [name for name in frame.columns if name not in left_out]
+    names = [name for name in frame.columns if name not in left_out and name != options.split_column]
     if frame.empty or len(names) < (1 if left_out else 2):
         raise UsageError(f"{path} has {len(frame)} rows and {frame.shape[1]} columns; it needs a target and a feature")
-    target = options.target if options.target is not None else _last(names, options)
+    target = names[-1] if options.target is None else options.target
     targets = _targets(path, target, frame[target], options.wish(target), decimal, notes)
     parts = None if options.split_column is None else _parts(path, options.split_column, frame[options.split_column])
-
-    found: dict[str, Column] = {}
-    for name in names:
-        if name in (target, options.split_column):
-            continue
-        if options.keep and name not in options.keep:
-            left_out[name] = "not among --keep"
-            continue
-        column = columns.read(frame[name], options.wish(name), decimal)
-        if column.left_out and name not in options.keep:
-            left_out[name] = column.left_out
-        else:
-            found[name] = column
-            notes += [f"the column {name!r} {note}" for note in column.notes]
-    decided = {name: why for name, why in left_out.items() if name not in options.drop and why != "not among --keep"}
+    found = _features(frame[[name for name in names if name != target]], options, decimal, left_out, notes)
+    chosen = ("by --drop", "not among --keep")
+    decided = {name: why for name, why in left_out.items() if why not in chosen}
     if decided:
         position = {name: f"column {index + 1}" for index, name in enumerate(frame.columns)}
         labels = {name: position[name] if UNNAMED.fullmatch(name) else repr(name) for name in decided}
         notes.append("left out: " + ", ".join(f"{labels[name]} ({why})" for name, why in decided.items()))
     return Table(path, found, target, targets, parts, left_out, [f"{path}: {note}" for note in notes])
+
+
+def _features(
+    frame: Any, options: Options, decimal: Decimal, left_out: dict[str, str], notes: list[str]
+) -> dict[str, Column]:
+    """Return the columns to learn from; add to `left_out` and `notes` what is to be said of them."""
+    found: dict[str, Column] = {}
+    for name in frame.columns:
+        if options.keep and name not in options.keep:
+            left_out[name] = "not among --keep"
+            continue
+        column = columns.read(frame[name], options.wish(name), decimal)
+        if column.left_out == "empty" or (column.left_out and name not in options.keep):
+            left_out[name] = column.left_out
+            continue
+        found[name] = column
+        notes += [f"the column {name!r} {note}" for note in column.notes]
+        if options.header and name not in options.keep and _counts_rows(frame[name]):
+            flag = _flag("drop", [*options.drop, name])
+            notes.append(f"the column {name!r} counts the rows; if it is no feature, leave it out with {flag}")
+    return found
 
 
 def _read_parquet(path: Path) -> Any:
@@ -259,8 +267,9 @@ def _tidy(frame: Any) -> Any:
         if not columns.is_text(series):
             continue
         codes, distinct = series.factorize()
-        plain = [text.strip() if isinstance(text, str) else text for text in distinct]
-        if any(new is not old and new != old for new, old in zip(plain, distinct, strict=True)):
+        originals = np.asarray(distinct, dtype=object).tolist()
+        plain = [text.strip() if isinstance(text, str) else text for text in originals]
+        if plain != originals:
             values = np.array([*(text if text != "" else None for text in plain), None], dtype=object)
             frame[name] = values[codes]
     return frame
@@ -336,7 +345,7 @@ def find_decimal(frame: Any, delimiter: str) -> Decimal:
         series = frame.iloc[:, position]
         if not columns.is_text(series):
             continue
-        texts = [text for text in series.dropna().unique()[:SAMPLE_VALUES].tolist() if isinstance(text, str)]
+        texts = [text for text in series.dropna().unique()[: columns.SAMPLE].tolist() if isinstance(text, str)]
         commas, points = (
             sum("," in text and columns.number(text, mark) is not None for text in texts) for mark in (",", ".")
         )
@@ -422,19 +431,20 @@ def _nameless(frame: Any, options: Options) -> dict[str, str]:
         series = frame[name]
         if series.isna().all():
             found[name] = "it has no name and is empty"
-        elif options.header and _counts_rows(series):
+        elif options.header and _is_index(series):
             found[name] = "it has no name and counts the rows"
     return found if len(frame) else {}
 
 
 def _counts_rows(series: Any) -> bool:
+    """Return whether the values are 0, 1, 2, ... or 1, 2, 3, ..."""
+    first, last = series.iloc[0], series.iloc[-1]
+    return bool(_is_index(series) and first in (0, 1) and last - first == len(series) - 1)
+
+
+def _is_index(series: Any) -> bool:
     """Return whether the values are those of an index: whole numbers that ascend, as rows that were kept leave them."""
     return bool(series.dtype.kind in "iu" and series.is_monotonic_increasing and series.is_unique)
-
-
-def _last(names: Sequence[str], options: Options) -> str:
-    """Return the column to predict if the user names none."""
-    return [name for name in names if name != options.split_column][-1]
 
 
 def _targets(path: Path, name: str, series: Any, wish: Wish | None, decimal: Decimal, notes: list[str]) -> np.ndarray:

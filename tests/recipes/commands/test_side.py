@@ -158,7 +158,7 @@ def test_both_sides_name_the_same_step(capsys):
         (["--data", "nothing.csv"], "no file nothing.csv"),
         (["--data", "nothing"], "no data set named 'nothing'; use one of digits, "),
         (["--data", "diabetes"], "diabetes holds numbers to predict; this recipe predicts classes"),
-        (["--target", "label"], "--target and --no-header describe a .csv or .tsv file"),
+        (["--target", "label"], "--target describes a table (.csv, .tsv, "),
         (["--log-every", "0"], "--log-every is 0; it must be at least 1"),
         (["--log-every", "-3"], "--log-every is -3; it must be at least 1"),
         (["--log-every", "often"], "'often'"),
@@ -274,7 +274,9 @@ def test_a_missing_target_column_is_refused_and_the_columns_named(refused):
 
 def test_a_text_column_that_is_no_category_is_refused_by_name(refused):
     text = csv("words,label\n" + "\n".join(f"word{index},{index % 2}" for index in range(200)))
-    assert "the text column 'words' has 200 distinct values" in refused("fit", "mlp_classifier", "--data", text)
+    assert "the text column 'words' (200 distinct values, more than 100)" in refused(
+        "fit", "mlp_classifier", "--data", text
+    )
 
 
 def test_a_data_set_that_cannot_be_downloaded_names_an_embedded_one(refused, monkeypatch):

@@ -131,3 +131,31 @@ def test_a_column_may_have_almost_any_name(columns, name, tmp_path):
         for key, column in columns.items()
     }
     np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "model.keras")(raw), model(features))
+
+
+def test_numbers_that_float32_cannot_hold_are_shifted_before_they_become_float32(columns, random):
+    seconds = 1.7e9 + random.permutation(41)  # float32 would merge up to 128 of them
+    columns["when"] = np.where(np.arange(41) % 9 == 4, np.nan, seconds)
+    layers = preprocessing.fit(columns)
+    result = preprocessing.apply(layers, columns)[:, -1]
+    column = columns["when"][:, None]
+    expected = make_pipeline(SimpleImputer(strategy="median"), StandardScaler()).fit_transform(column)
+    np.testing.assert_allclose(result, expected[:, 0], rtol=1e-5, atol=1e-5)
+
+
+def test_the_saved_model_takes_raw_seconds(columns, tmp_path):
+    columns["when"] = 1.7e9 + np.arange(41.0)
+    layers = preprocessing.fit(columns)
+    features = preprocessing.apply(layers, columns)
+    model = keras.Sequential([keras.Input(features.shape[1:]), keras.layers.Dense(1)])
+    preprocessing.bundle(layers, model).save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    raw = {
+        "size": columns["size"][:, None],
+        "colour": keras.ops.convert_to_tensor(columns["colour"][:, None].tolist(), "string"),
+        "age": columns["age"][:, None],
+        "when": columns["when"].astype(np.int64)[:, None],
+    }
+    np.testing.assert_array_equal(loaded(raw), model(features))
+    raw["when"] = columns["when"][:, None]
+    np.testing.assert_array_equal(loaded(raw), model(features))

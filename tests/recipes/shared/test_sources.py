@@ -286,7 +286,7 @@ def test_a_text_column_of_more_than_100_values_is_refused_by_name(table, distinc
     path = table("word,y\n" + "".join(f"w{row},{row}\n" for row in range(distinct)))
     if refused:
         with pytest.raises(
-            UsageError, match="the text column 'word' .101 distinct values, more than 100. .* --drop word$"
+            UsageError, match=r"the text column 'word' .101 distinct values, more than 100. .* --drop word$"
         ):
             sources.read(path)
     else:
@@ -317,7 +317,7 @@ def test_california_housing_has_a_text_column_and_missing_values(real_data):
 
 def test_the_messages_of_sms_spam_are_refused_by_name(real_data):
     path = str(real_data / "sms_spam.tsv")
-    with pytest.raises(UsageError, match="the text column 'column_1' .5158 distinct values, more than 100"):
+    with pytest.raises(UsageError, match=r"the text column 'column_1' .5158 distinct values, more than 100"):
         sources.read(path, Options(target="column_0", header=False))
 
 
