@@ -171,7 +171,7 @@ def _times(distinct: list[str], missing: np.ndarray, _: Decimal) -> tuple[np.nda
         if TIME.fullmatch(text):
             parts = [float(part) for part in text.replace(",", ".").split(":")]
             values[index] = sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
-    return values, ("holds times of day: a feature of their seconds",)
+    return values, ("holds times: their seconds",)
 
 
 def _from_dates(series: Any) -> Column:
@@ -203,7 +203,7 @@ def _checked(column: Column) -> Column:
     if lowest == highest:
         return replace(column, values=narrow, left_out=f"always {lowest:.15g}")
     if column.kind == "dates":
-        note = "holds dates: a feature of their seconds since 1970, shifted before they become float32"
+        note = "holds dates: their seconds since 1970, shifted before they become float32"
         return replace(column, notes=(*column.notes, note))
     if _loses(values[there], narrow[there]):
         note = f"has values so far from 0 ({lowest:.15g} to {highest:.15g}) that they are shifted before float32"

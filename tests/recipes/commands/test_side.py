@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from recipes.__main__ import main
@@ -628,3 +630,87 @@ def test_a_worker_that_is_not_the_chief_writes_nothing_below_the_logs(cwd, monke
     assert [copied for _, copied in found] == [False, True]
     assert not any(Path(folder).is_relative_to(cwd) or Path(folder).exists() for folder, _ in found)
     assert capsys.readouterr().out == "worker 1 of 2 is done; worker 0, the chief, has the run\n" * 2
+
+
+def passengers(count=300):
+    """Write a table like that of a well-known competition: text of many values, gaps, categories."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "PassengerId": np.arange(1, count + 1),
+            "Survived": random.integers(0, 2, count),
+            "Pclass": random.integers(1, 4, count),
+            "Name": [f"Doe, Mr. {row}" for row in range(count)],
+            "Sex": random.choice(["male", "female"], count),
+            "Age": np.where(random.random(count) < 0.2, np.nan, random.uniform(1, 80, count).round(1)),
+            "Ticket": [f"A/5 {row // 2}" for row in range(count)],
+            "Fare": random.uniform(5, 500, count).round(4),
+            "Cabin": [f"C{row // 2}" if row % 3 else None for row in range(count)],
+            "Embarked": random.choice(["S", "C", "Q", None], count),
+        }
+    )
+    frame.to_csv("passengers.csv", index=False)
+    return frame
+
+
+def test_a_table_with_names_and_gaps_trains_in_the_command_that_its_refusal_names(refused, cwd, capfd):
+    import keras
+
+    frame = passengers()
+    args = ["mlp_classifier", "--data", "passengers.csv", "--target", "Survived", "--epochs", "1", "--log", "nothing"]
+    message = refused("fit", *args, "--drop", "PassengerId")
+    command = shlex.split(message.rpartition("with ")[2])
+    assert command == ["--drop", "PassengerId", "Name", "Ticket", "Cabin"]
+    assert main(["fit", *args, "--run", "one", *command, "--categorical", "Pclass"]) == 0
+    assert capfd.readouterr().err == ""
+    config = cwd / "logs" / "mlp_classifier" / "one" / "fit" / "config.json"
+    hparams = json.loads(config.read_text())["hparams"]
+    assert (hparams["drop"], hparams["categorical"]) == (command[1:], ["Pclass"])
+
+    model = keras.saving.load_model(config.with_name("model.keras"))
+    assert {each.name for each in model.inputs} == {"Pclass", "Sex", "Age", "Fare", "Embarked"}
+    raw = {
+        name: keras.ops.convert_to_tensor(frame[[name]].fillna("").astype(str).to_numpy().tolist())
+        for name in ("Pclass", "Sex", "Embarked")
+    } | {name: keras.ops.convert_to_tensor(frame[[name]].to_numpy(np.float32)) for name in ("Age", "Fare")}
+    assert np.isfinite(model(raw)).all()
+
+    assert main(["loop", "mlp_classifier", "--run", "one", "--hparams", str(config)]) == 0
+    again = config.parents[1] / "custom_loop" / "config.json"
+    assert json.loads(again.read_text())["hparams"] == hparams
+
+
+def test_what_is_decided_about_a_table_is_said_on_stderr(cwd, capsys):
+    rows = "".join(f"{row},2024-01-{row % 28 + 1:02},1,{row % 2}\n" for row in range(100))
+    csv(",when,one,y\n" + rows)
+    args = ["mlp_classifier", "--data", "x.csv", "--epochs", "1", "--log", "nothing"]
+    assert main(["fit", *args]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "x.csv: the column 'when' holds dates: their seconds since 1970, shifted before they become float32",
+        "x.csv: left out: column 1 (it has no name and counts the rows), 'one' (always 1)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verb", "flags", "says"),
+    [
+        ("fit", ["--data", "nowhere.csv"], "no file nowhere.csv"),
+        ("loop", ["--data", "nowhere"], "no data set named 'nowhere'"),
+        ("fit", ["--data", "x.csv", "--target", "z"], "no column 'z'"),
+        ("compare", ["--data", "x.csv", "--drop", "z"], "no column 'z' for --drop"),
+        ("tune", ["--data", "x.csv", "--keep", "z"], "no column 'z' for --keep"),
+        ("loop", ["--data", "x.csv", "--batch-size", "200"], "more than the 64 training examples"),
+        ("compare", ["--data", "diabetes"], "holds numbers to predict"),
+    ],
+)
+def test_mistakes_in_the_data_are_told_without_tensorflow(verb, flags, says, cwd):
+    table("1,2,2")
+    code = (
+        "import sys; sys.modules['tensorflow'] = None; from recipes.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, verb, "mlp_classifier", *flags]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 2, process.stderr
+    assert says in process.stderr
+    assert len(process.stderr.splitlines()) == 1
+    assert not (cwd / "logs").exists()

@@ -150,12 +150,8 @@ def test_the_saved_model_takes_raw_seconds(columns, tmp_path):
     model = keras.Sequential([keras.Input(features.shape[1:]), keras.layers.Dense(1)])
     preprocessing.bundle(layers, model).save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    raw = {
-        "size": columns["size"][:, None],
-        "colour": keras.ops.convert_to_tensor(columns["colour"][:, None].tolist(), "string"),
-        "age": columns["age"][:, None],
-        "when": columns["when"].astype(np.int64)[:, None],
-    }
-    np.testing.assert_array_equal(loaded(raw), model(features))
-    raw["when"] = columns["when"][:, None]
-    np.testing.assert_array_equal(loaded(raw), model(features))
+    raw = {name: keras.ops.convert_to_tensor(columns[name][:, None]) for name in ("size", "age")}
+    raw["colour"] = keras.ops.convert_to_tensor(columns["colour"][:, None].tolist(), "string")
+    for dtype in (np.int64, np.float64):
+        raw["when"] = keras.ops.convert_to_tensor(columns["when"].astype(dtype)[:, None])
+        np.testing.assert_array_equal(loaded(raw), model(features))
