@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from recipes.commands import catalog, flags, side
+from recipes.commands import catalog, flags
 from recipes.shared import examples, shards, sources, tables, targets
 from recipes.shared.columns import Column
 from recipes.shared.errors import UsageError, in_one_line
@@ -60,6 +60,8 @@ def main(args: list[str]) -> int:
         _show_folder(Path(name))
         return 0
     if values.sheet is not None:
+        from recipes.commands import side  # which takes a fifth of a second to import
+
         side.require_writable_file(values.sheet, "--sheet")
     raw = sources.read(name)
     assert isinstance(raw.features, np.ndarray)  # a dict is a table's
