@@ -11,6 +11,7 @@ from recipes.shared.errors import TrainingDiverged, UsageError, WorkerLost, in_o
 USAGE = """usage: recipes VERB ...
 
   list [--json]                  show every recipe
+  data FILE [--target COLUMN]    show what would be trained on: columns, what is left out and why, classes, parts
   fit NAME [flags]               train a recipe with model.fit
   loop NAME [flags]              train it with the custom loop
   compare NAME... | --all        train both ways and hold them against each other, to the last bit
@@ -22,7 +23,7 @@ USAGE = """usage: recipes VERB ...
   bench [CASE...] [--peers]      measure a step of both sides, of Keras as documented, and of other frameworks
 
 `recipes VERB --help` and `recipes fit NAME --help` say more."""
-VERBS = ("list", "fit", "loop", "compare", "diff", "tune", "board", "bench")
+VERBS = ("list", "data", "fit", "loop", "compare", "diff", "tune", "board", "bench")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -76,6 +77,10 @@ def _run(verb: str, args: list[str]) -> int:
         from recipes.commands import listing
 
         return listing.main(args)
+    if verb == "data":
+        from recipes.commands import describe_data
+
+        return describe_data.main(args)
     if verb in ("fit", "loop"):
         from recipes.commands import side
 

@@ -32,6 +32,7 @@ hypothesis.settings.load_profile(os.environ.get("FUZZ", "short"))
 INPUTS_TRIED: Counter[str] = Counter()
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+CASES = REAL_DATA.parent / "cases"
 
 
 def pytest_addoption(parser):
@@ -70,6 +71,16 @@ def real_data():
             pytest.fail(f"CI needs the real data sets in {REAL_DATA}")
         pytest.skip(f"no real data sets in {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture
+def cases():
+    """The folder of files that once gave a silently wrong training; it lies beside the real data sets."""
+    if not CASES.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"CI needs the cases in {CASES}")
+        pytest.skip(f"no cases in {CASES}")
+    return CASES
 
 
 @pytest.fixture

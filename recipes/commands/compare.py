@@ -75,6 +75,7 @@ def main(args: list[str]) -> int:
     # Every flag of every recipe is checked before the first one trains.
     parsed: list[tuple[dict[str, Any], Options]] = []
     folders: list[Path] = []
+    notes: list[str] = []
     for subject in subjects:
         # One recipe refuses a flag that it has no use for; several share the flags that each can use.
         used = rest
@@ -102,16 +103,19 @@ def main(args: list[str]) -> int:
             for each in begun:
                 resuming.require_same(hparams, each)
         parsed.append((hparams, options))
+        notes += side.check_data(subject.fit, hparams)
 
     path = parsed[0][1].json
     if path is not None:
         side.require_writable_file(path, "--json")
+    side.show_notes(notes)
 
     server = processes.Server(fork=not parsed[0][1].profile)  # a profiler wants a process of its own from the start
     results: list[report.Result] = []
     try:
         for subject, folder, (hparams, options) in zip(subjects, folders, parsed, strict=True):
             results.append(_compare_subject(server, subject, folder, hparams, command, options))
+            results[-1].said = notes
             if options.log == "everything":
                 with contextlib.suppress(OSError):  # a full disk: the verdict goes to the screen
                     boards.write_verdict(folder, report.as_markdown(results[-1]))

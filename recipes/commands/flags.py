@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -63,17 +64,22 @@ def parse_hparams(
         given = {arg.partition("=")[0].replace("_", "-") for arg in args} & {_flag(name), f"--no-{_flag(name)[2:]}"}
         if given:
             raise UsageError(f"{source.path.stem} has no use for {given.pop()}: {reason}")
-    hparams = [
-        (field.name, Annotated[_type(source, field.annotation), tyro.conf.arg(help=field.help)], field.default)
-        for field in source.fields.values()
-        if field.name not in source.unused
-    ]
+    hparams = fields_of(source, [name for name in source.fields if name not in source.unused])
     own = dataclasses.fields(options)  # type: ignore[arg-type]
     both = dataclasses.make_dataclass("Flags", [*hparams, *((field.name, field.type, field) for field in own)])
     flags: Any = parse_options(both, args, prog, description or source.docstring)
     values = {name: getattr(flags, name) for name, *_ in hparams}
     _check(source, values)
     return values, options(**{field.name: getattr(flags, field.name) for field in own})
+
+
+def fields_of(source: Source, names: Iterable[str]) -> list[tuple[str, Any, Any]]:
+    """Return some of the hyper-parameters of `source` as `dataclasses.make_dataclass` takes them."""
+    return [
+        (name, Annotated[_type(source, field.annotation), tyro.conf.arg(help=field.help)], field.default)
+        for name, field in source.fields.items()
+        if name in names
+    ]
 
 
 def given(args: list[str]) -> set[str]:
@@ -125,8 +131,10 @@ def _from_file(source: Source, args: list[str]) -> list[str]:
     for name, value in values:
         if isinstance(value, bool):
             tokens.append(_flag(name) if value else f"--no-{_flag(name)[2:]}")
+        elif isinstance(value, list) and value:  # the first one joined to its flag, for names that begin with a dash
+            tokens += [f"{_flag(name)}={value[0]}", *map(str, value[1:])]
         elif isinstance(value, list):
-            tokens += [_flag(name), *map(str, value)]
+            tokens.append(_flag(name))
         elif value is not None or source.fields[name].default is not None:  # else it is left out
             tokens.append(f"{_flag(name)}={value}")
     for token in tokens:

@@ -28,6 +28,7 @@ class Result:
         sides: by side, what it reported; empty for one that stopped before it could.
         parity: how the two compare; None if a side stopped.
         failures: a line for each side that did not end well.
+        said: notes about the data that were shown before training.
     """
 
     recipe: str
@@ -36,11 +37,13 @@ class Result:
     sides: dict[str, dict[str, Any]] = field(default_factory=dict)
     parity: Parity | None = None
     failures: list[str] = field(default_factory=list)
+    said: Sequence[str] = ()
 
     @property
     def notes(self) -> list[str]:
-        """What the sides say about their data and scores, without what both say twice."""
-        return list(dict.fromkeys(note for side in self.sides.values() for note in side.get("notes", [])))
+        """What the sides say about their scores, without what both say twice and what was said before."""
+        notes = dict.fromkeys(note for side in self.sides.values() for note in side.get("notes", []))
+        return [note for note in notes if note not in self.said]
 
     @property
     def holds(self) -> bool:

@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -139,6 +139,9 @@ def main(verb: str, args: list[str]) -> int:
         if resuming.ended(folder):
             print(f"{folder} has ended: there is nothing to resume")
             return 0
+    notes = check_data(source, hparams)
+    if worker.is_chief:
+        show_notes(notes)
     verbose = 1 if sys.stdout.isatty() else 2
     job = Job(str(source.path), str(folder), hparams, about, verbose, options.logging, options.saving, distribution)
     if not worker.is_chief:
@@ -154,11 +157,34 @@ def main(verb: str, args: list[str]) -> int:
     # the numbers that sum children up say themselves what they are of
     print(("gave: " if children else "test: ") + ", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
     for note in read_object(folder / "report.json").get("notes", []):
-        print(f"note: {note}")
+        if note not in notes:
+            print(in_one_line(f"note: {note}"))
     print(f"run:  {folder}")
     if options.log != "nothing":
         print(f"look: recipes board {name}{logs_flag(options.logs)}")
     return 0
+
+
+def check_data(source: catalog.Source, hparams: dict[str, Any]) -> tuple[str, ...]:
+    """Return what is decided in reading a recipe's data. Mistakes in it are found before TensorFlow is imported.
+
+    Raises:
+        UsageError: the recipe cannot use the data.
+    """
+    if "data" in source.unused or source.task is None:
+        return ()  # it has data of its own
+    shared = {field.name for field in fields(HParams)}
+    # after the flags have been checked: pandas takes a third of a second to import
+    from recipes.shared import examples
+
+    values = HParams(**{name: value for name, value in hparams.items() if name in shared})
+    return examples.check(values, source.task)
+
+
+def show_notes(notes: Iterable[str]) -> None:
+    """Print what was decided in reading data, each line once, where it does not mix with results."""
+    for note in dict.fromkeys(notes):
+        print(in_one_line(note), file=sys.stderr)
 
 
 def logs_flag(logs: Path) -> str:

@@ -9,7 +9,7 @@ import tyro
 
 from recipes.commands import catalog, flags, processes, side
 from recipes.commands.tuning.specification import Budget, Specification, TunerName
-from recipes.shared import runtime, search_space
+from recipes.shared import runtime, search_space, tables
 from recipes.shared.errors import UsageError
 from recipes.shared.hparams import HParams
 from recipes.shared.logging_options import Level, LoggingOptions
@@ -20,10 +20,8 @@ DESCRIPTION = """Search what the recipe declares as HParams.search_space; what i
 
 The same command goes on with a search that was stopped. See docs/tuning.md."""
 DEFAULT_TRIALS = 10
-NOT_SEARCHED = {  # other data, or no quality
-    *("data", "target", "header", "image_size", "channels_first", "split_seed"),
-    *("seed", "epochs", "train_on_validation"),
-}
+DATA = {"data", "image_size", "channels_first", "split_seed", *tables.Options.__dataclass_fields__}
+NOT_SEARCHED = DATA | {"seed", "epochs", "train_on_validation"}  # other data, or no quality
 LARGER_IS_BETTER = {"accuracy", "auc", "precision", "recall", "f1", "r2"}
 SMALLER_IS_BETTER = {"loss", "mse", "mae"}
 
@@ -86,6 +84,8 @@ def main(args: list[str]) -> int:
     _check(options, name, source, hparams["seed"])
     run = options.run or f"{options.side}-{options.tuner}"
     folder = side.run_folder(options.logs, name, options.run).with_name(f"tune-{run}")
+
+    side.show_notes(side.check_data(source, hparams))
 
     server = processes.Server()
     if options.workers:

@@ -29,9 +29,14 @@ class HParams:
     }
     objective: ClassVar[str] = "val_loss"  # what decides, at its best epoch
 
-    data: str = "digits"  # a set's name, a file (.npz, .csv, .tsv), or a folder of .npz files or of images by class
-    target: str | None = None  # the column of a .csv or .tsv file to predict; its last column if not given
+    data: str = "digits"  # a set's name, a file (.npz, .csv, ...), or a folder of .npz files or of images by class
+    target: str | None = None  # the column of a table (.csv, .tsv, .parquet) to predict; its last one if not given
     header: bool = True  # whether the first line of a .csv or .tsv file names the columns
+    drop: tuple[str, ...] = ()  # columns of a table to leave out
+    keep: tuple[str, ...] = ()  # the only columns of a table to learn from; all if not given
+    numeric: tuple[str, ...] = ()  # columns of a table that hold numbers; what is none there is an error
+    categorical: tuple[str, ...] = ()  # columns of a table whose values are categories, also if they are numbers
+    split_column: str | None = None  # the column of a table that says of each row train, validation or test
     image_size: tuple[int, int] | None = None  # height and width that the images of a folder are resized to
     channels_first: bool = False  # whether the images of the .npz files are (channels, height, width)
     split_seed: int = 0  # of the split into parts; not --seed, so that runs are judged on the same examples
@@ -45,6 +50,9 @@ class HParams:
     jit_compile: bool = True  # compile with XLA
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            if isinstance(getattr(self, field.name), list):  # JSON has no tuples
+                object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
         self.require(self.learning_rate > 0, "learning_rate", "greater than 0")
         self.require(self.learning_rate < float("inf"), "learning_rate", "finite")
         self.require(self.batch_size >= 1, "batch_size", "at least 1")

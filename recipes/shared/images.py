@@ -22,6 +22,7 @@ from recipes.shared.sources import Raw
 
 GREY_MODES = {"1", "L", "LA", "I", "I;16"}  # Pillow's names for what a file holds
 GREY_FORMATS = {"PNG", "JPEG"}  # what TensorFlow decodes into a single channel
+FORMATS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")  # that Keras takes
 MOST_NAMES = 5  # of files in a message
 BATCH = 256  # images that are decoded at a time
 
@@ -35,6 +36,32 @@ class Listing:
     folder: Path
     files: tuple[Path, ...]
     classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What names and headers tell of a folder of images: the files of each part, and how they are read."""
+
+    parts: tuple[Listing, ...]
+    size: Size
+    grey: bool
+    notes: tuple[str, ...]
+
+    def without_pixels(self) -> Raw:
+        """Return what `read` does, each example with no value."""
+        classes = [np.array(part.classes) for part in self.parts]
+        features = [np.empty((len(each), 0), np.float32) for each in classes]
+        test_features, test_targets = (features[1], classes[1]) if len(classes) > 1 else (None, None)
+        return Raw(features[0], classes[0], test_features, test_targets, task="classification", notes=self.notes)
+
+    def first(self, classes: int, count: int) -> tuple[list[Path], np.ndarray]:
+        """Return the first `count` files of each of the first `classes`, and the class of each."""
+        part = self.parts[0]
+        by_class: dict[str, list[Path]] = {}
+        for file, name in zip(part.files, part.classes, strict=True):
+            by_class.setdefault(name, []).append(file)
+        chosen = [(file, name) for name in sorted(by_class)[:classes] for file in by_class[name][:count]]
+        return [file for file, _ in chosen], np.array([name for _, name in chosen])
 
 
 def is_folder_of_images(path: Path) -> bool:
@@ -53,8 +80,25 @@ def read(path: Path, size: Size | None = None) -> Raw:
     Raises:
         UsageError: there are no images, or some that cannot be read; they differ in size, or take too much memory.
     """
+    found = survey(path, size, _list)
+    arrays = [_load(listing, found.size, found.grey) for listing in found.parts]
+    test_features, test_targets = arrays[1] if len(arrays) > 1 else (None, None)
+    return Raw(*arrays[0], test_features, test_targets, task="classification", notes=found.notes)
+
+
+def survey(path: Path, size: Size | None = None, find: Callable[[Path], Listing] | None = None) -> Survey:
+    """Return what names and headers tell of the images below `path`; with the default of `find` without TensorFlow.
+
+    Args:
+        path: as `read` takes it.
+        size: likewise.
+        find: from the folder of a part to its files.
+
+    Raises:
+        UsageError: as `read`, but for images whose header is sound and the rest is not.
+    """
     visible = _visible(path)
-    listings = [_list(folder) for folder in _parts(path)]
+    listings = [(find or _foresee)(folder) for folder in _parts(path)]
     files = [file for listing in listings for file in listing.files]
     sizes, grey = _headers(files)
     height, width = size or _only_size(path, sizes)
@@ -62,13 +106,29 @@ def read(path: Path, size: Size | None = None) -> Raw:
     # As they were read, the rows of each part, and as the model takes them; the peak is four times what was read, for a
     # moment, and half of the machine is left free.
     runtime.require_memory(f"{path}", 3 * 4 * numbers, "choose a smaller --image-size, or take a part of the images")
-    arrays = [_load(listing, (height, width), grey) for listing in listings]
-    test_features, test_targets = arrays[1] if len(arrays) > 1 else (None, None)
     notes = [f"{len(files)} images were read as {height} x {width}, {'grey' if grey else 'RGB'}"]
     left_out = sorted(set(visible) - set(files))
     if left_out:
         notes.append(f"left out, because Keras reads no such files: {_some(path, left_out)}")
-    return Raw(*arrays[0], test_features, test_targets, task="classification", notes=tuple(notes))
+    return Survey(tuple(listings), (height, width), grey, tuple(notes))
+
+
+def thumbnails(files: Iterable[Path], size: Size, grey: bool) -> np.ndarray:
+    """Return images for a person to look at, bytes: Pillow reads and resizes them, so TensorFlow is not imported.
+
+    Raises:
+        UsageError: some cannot be decoded.
+    """
+    found, damaged = [], []
+    for file in files:
+        try:
+            with warnings.catch_warnings(action="ignore"), Image.open(file) as image:
+                found.append(np.asarray(image.convert("L" if grey else "RGB").resize((size[1], size[0]))))
+        except Exception:  # Pillow lets out what its decoders stumble over
+            damaged.append(file)
+    _refuse(damaged)
+    images = np.stack(found)
+    return images[..., None] if grey else images
 
 
 def _folders(path: Path) -> list[str]:
@@ -130,9 +190,34 @@ def _list(folder: Path) -> Listing:
         UsageError: it finds none, or none of a class.
     """
     dataset = _dataset(folder)
-    files = tuple(Path(file) for file in dataset.file_paths)
+    return _listing(folder, [Path(file) for file in dataset.file_paths], dataset.class_names)
+
+
+def _foresee(folder: Path) -> Listing:
+    """Return what `_list` will, by the same rules (`index_directory` in keras/src/utils/dataset_utils.py).
+
+    Raises:
+        UsageError: likewise.
+    """
+    names = _folders(folder)
+    files = [
+        Path(parent, file)
+        for name in names
+        for parent, _, found in sorted(os.walk(folder / name), key=lambda each: each[0])
+        for file in sorted(found)
+        if file.lower().endswith(FORMATS)
+    ]
+    if not files:
+        raise UsageError(
+            f"cannot use the folder {folder}: No images found in directory {folder}. Allowed formats: {FORMATS}"
+        )
+    return _listing(folder, files, names)
+
+
+def _listing(folder: Path, paths: Sequence[Path], names: Sequence[str]) -> Listing:
+    files = tuple(paths)
     classes = tuple(file.relative_to(folder).parts[0] for file in files)
-    empty = [name for name in dataset.class_names if name not in set(classes)]
+    empty = [name for name in names if name not in set(classes)]
     if empty:
         raise UsageError(f"the folder {folder / empty[0]} has no image that Keras reads; fill it, or remove it")
     return Listing(folder, files, classes)

@@ -4,21 +4,15 @@ They run once before training, not in every step, and are bundled with the train
 saved model takes raw input. Built-in layers and `keras.ops` only: it loads where this project is not installed.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from recipes.shared import pixels
 from recipes.shared.errors import UsageError
 from recipes.shared.sources import Features
-
-# Keras names an input after its column, and wants the name of every layer in a model to be its own.
-BYTE = 255.0  # what stands for white in nearly all files of images
-LAYER_NAMES = re.compile(
-    r"(preprocessing|sequential|functional|normalization|string_lookup|concatenate|is_?nan|where)(_\d+)?"
-)
 
 
 def fit(features: Features, categories: Features | None = None, channels_first: bool = False) -> keras.Model:
@@ -27,7 +21,8 @@ def fit(features: Features, categories: Features | None = None, channels_first: 
     - images (examples of rank 2 and more): divided by 255 if their values look like bytes, else by their largest
       magnitude. The values decide, not their type: a mask of 0 and 1 may come as bytes, and bytes as floats
     - vectors: standardised, (x - mean) / standard deviation of each feature
-    - a table (dict of columns): numbers imputed by their median and standardised, text one-hot encoded, concatenated
+    - a table (dict of columns): numbers imputed by their median and standardised, text one-hot encoded, concatenated;
+      float64 numbers are those whose mean has to be taken off before they become float32
 
     Args:
         features: what the constants are taken from.
@@ -45,9 +40,9 @@ def fit(features: Features, categories: Features | None = None, channels_first: 
 def scaling_notes(layers: keras.Model, dtype: np.dtype) -> list[str]:
     """Return a line about how images of `dtype` are scaled, where their type would make one expect something else."""
     scaling = layers.layers[-1]
-    if dtype.kind == "f" or not isinstance(scaling, keras.layers.Rescaling) or scaling.scale == 1 / BYTE:
+    if not isinstance(scaling, keras.layers.Rescaling):
         return []
-    return [f"images of {dtype} were divided by {1 / scaling.scale:g}, the largest magnitude in the training part"]
+    return pixels.scaling_notes(dtype, scaling.scale)
 
 
 @dataclass
@@ -86,15 +81,10 @@ class Statistics:
         inputs = keras.Input(self.shape)
         turned = keras.layers.Permute((2, 3, 1))(inputs) if channels_first else inputs
         if len(self.shape) > 1:
-            layer = keras.layers.Rescaling(1 / self._largest())
+            layer = keras.layers.Rescaling(1 / pixels.divisor(self.low, self.high))
         else:
             layer = _normalization(self.mean, self.variance, constant=self.low == self.high)
         return keras.Model(inputs, layer(turned), name="preprocessing")
-
-    def _largest(self) -> float:
-        """Return what images are divided by; dark images of bytes may have a little less than 255."""
-        bytes_alike = self.low >= 0 and BYTE / 2 < self.high <= BYTE
-        return BYTE if bytes_alike else float(max(-self.low, self.high)) or 1.0
 
 
 def apply(preprocessing: keras.Model, features: Features) -> np.ndarray:
@@ -132,19 +122,22 @@ def _normalization(mean: np.ndarray, variance: np.ndarray, constant: np.ndarray)
 def _fit_table(features: dict[str, np.ndarray], categories: dict[str, np.ndarray]) -> keras.Model:
     inputs, encoded = {}, []
     for name, column in features.items():
-        if LAYER_NAMES.fullmatch(name):
-            raise UsageError(f"the column {name!r} has the name of a Keras layer; rename it")
         text = column.dtype.kind == "U"
-        inputs[name] = keras.Input((1,), name=name, dtype="string" if text else "float32")
+        inputs[name] = keras.Input((1,), name=name, dtype="string" if text else column.dtype.name)
         if text:
             vocabulary = sorted(set(categories[name].tolist()))
             encoded.append(keras.layers.StringLookup(vocabulary=vocabulary, output_mode="one_hot")(inputs[name]))
         else:
             if np.isnan(column).all():
-                raise UsageError(f"the column {name!r} is empty in the training part; drop it")
+                raise UsageError(f"the column {name!r} is empty in the training part; leave it out with --drop {name}")
+            numbers = inputs[name]
+            if column.dtype == np.float64:  # float32 holds their distances from the mean, not the numbers themselves
+                shift = float(np.nanmean(column))
+                numbers = keras.ops.cast(keras.ops.subtract(numbers, shift), "float32")
+                column = (column - shift).astype(np.float32)
             median = np.float32(np.nanmedian(column))
-            missing = keras.ops.isnan(inputs[name])
-            imputed = keras.ops.where(missing, float(median), inputs[name])
+            missing = keras.ops.isnan(numbers)
+            imputed = keras.ops.where(missing, float(median), numbers)
             values = np.where(np.isnan(column), median, column)[:, None]
             encoded.append(_standardise(values)(imputed))
     outputs = encoded[0] if len(encoded) == 1 else keras.ops.concatenate(encoded, axis=-1)

@@ -1,19 +1,15 @@
 """Raw data by name or from the user's file, before any split or scaling."""
 
-import csv
 import sys
-import warnings
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from recipes.shared import archives, runtime
+from recipes.shared import archives, tables
 from recipes.shared.errors import UsageError
-from recipes.shared.files import require_file
 
 Task = Literal["classification", "regression"]
 Features = np.ndarray | dict[str, np.ndarray]  # rows first; a dict holds the columns of a table
@@ -33,44 +29,50 @@ DOWNLOADED: dict[str, Task] = {
     "boston_housing": "regression",
     "california_housing": "regression",
 }
-MOST_CATEGORIES = 100  # a text column with more distinct values is prose or an identifier, not a category
-MOST_LETTERS = 200  # in a category or the name of a class
-MOST_COLUMNS = 1000  # each becomes an input of the saved model, and layers of its own
 
 
 @dataclass(frozen=True)
 class Raw:
-    """Examples as they came: features and targets of the same length, and the test part if the source has its own."""
+    """Examples as they came: features and targets of the same length, and the test part if the source has its own.
+
+    `parts` says of each example that it is for train, validation or test, if a column of a table does. `notes` say in
+    one line each what was decided while reading.
+    """
 
     features: Features
     targets: np.ndarray
     test_features: Features | None = None
     test_targets: np.ndarray | None = None
     task: Task | None = None  # None: the source does not say
-    notes: tuple[str, ...] = ()  # what was decided about them that a user may want to know
+    parts: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
-def read(data: str, target: str | None = None, header: bool = True) -> Raw:
+def read(data: str, options: tables.Options | None = None) -> Raw:
     """Return the raw examples that `data` names: an embedded set, a `keras.datasets` name, or a file.
 
     Raises:
         UsageError: there is no such data, the file cannot be used, or a downloaded set cannot be reached.
     """
-    suffix = Path(data).suffix.lower()
-    if suffix in (".csv", ".tsv"):
-        return _read_table(Path(data), target, header)
-    if target is not None or not header:
-        raise UsageError("--target and --no-header describe a .csv or .tsv file; leave them out for other data")
-    if suffix == ".npz":
+    options = options or tables.Options()
+    if tables.is_table(data):
+        table = tables.read(Path(data), options)
+        return Raw(table.features(options), table.targets, parts=table.parts, notes=tuple(table.notes))
+    options.require_none()
+    if Path(data).suffix.lower() == ".npz":
         return _read_npz(Path(data))
     if data in EMBEDDED:
         return _read_embedded(data)
     if data in DOWNLOADED:
         return _download(data)
-    names = ", ".join([*EMBEDDED, *DOWNLOADED])
-    raise UsageError(
-        f"no data set named {data!r}; use one of {names}, or the path of an .npz, .csv or .tsv file"
-        " or of a folder of .npz files or images"
+    raise UsageError(unknown(data))
+
+
+def unknown(data: str) -> str:
+    """Return what to say of a name that is no data set's."""
+    return (
+        f"no data set named {data!r}; use one of {', '.join([*EMBEDDED, *DOWNLOADED])}, or the path of a file"
+        f" (.npz, {', '.join(tables.SUFFIXES)}) or of a folder of .npz files or images"
     )
 
 
@@ -146,97 +148,5 @@ def check_arrays(path: Path, arrays: Mapping[str, np.ndarray], x_name: str = "x"
     if not finite:
         raise UsageError(
             f"{path}: {x_name} has NaN or infinite values (or too large for float32); clean them first:"
-            " only a .csv or .tsv may have missing values"
+            " only a table (.csv, .tsv, .parquet) may have missing values"
         )
-
-
-def _read_table(path: Path, target: str | None, header: bool) -> Raw:
-    import pandas as pd
-
-    require_file(path)
-    runtime.require_memory(f"{path}", path.stat().st_size, "take a part of it, or make it a folder of .npz files")
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    _check_first_line(path, separator, header)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # fields that the header has no name for
-            # in one piece: of several, each would guess the types of its columns for itself
-            table = pd.read_csv(path, sep=separator, header=0 if header else None, index_col=False, low_memory=False)
-    except pd.errors.ParserWarning:
-        raise UsageError(f"cannot read {path}: its rows have more fields than its first line has names") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"cannot read {path}: {error.reason} at byte {error.start}; save it as UTF-8") from None
-    except (OSError, ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
-        raise UsageError(f"cannot read {path}: {' '.join(str(error).split())}") from error
-    if not header:
-        table.columns = [f"column_{index}" for index in range(table.shape[1])]
-    table.columns = [str(column) for column in table.columns]
-    if table.shape[1] < 2 or table.empty:
-        raise UsageError(f"{path} has {len(table)} rows and {table.shape[1]} columns; it needs a target and a feature")
-
-    target = str(table.columns[-1]) if target is None else target
-    if target not in table.columns:
-        raise UsageError(f"{path} has no column {target!r}; its columns are {', '.join(table.columns)}")
-    if table[target].isna().any():
-        row = int(np.flatnonzero(table[target].isna())[0])
-        raise UsageError(f"{path}: the target column {target!r} is empty in data row {row + 1}; fill or drop such rows")
-    unusable = [name for name in table.columns if "/" in name or "\0" in name]
-    if unusable:
-        raise UsageError(
-            f"{path}: Keras cannot name an input {unusable[0]!r}; rename the column without the slash or the NUL"
-        )
-    features = {str(name): _column(path, str(name), table[name]) for name in table.columns if name != target}
-    targets = table[target]
-    return Raw(features, _as_text(path, target, targets) if _is_text(targets) else targets.to_numpy())
-
-
-def _check_first_line(path: Path, separator: str, header: bool) -> None:
-    """Raise a UsageError for too many columns, which pandas takes long to read, or two of the same name."""
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            fields = next((row for row in csv.reader(file, delimiter=separator) if row), [])
-    except (OSError, csv.Error) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
-    if len(fields) > MOST_COLUMNS:
-        raise UsageError(
-            f"{path} has {len(fields)} columns, more than {MOST_COLUMNS}; an .npz takes any number of features"
-        )
-    twice = [name for name, count in Counter(fields).items() if count > 1 and name]  # pandas names empty fields
-    if header and twice:
-        raise UsageError(f"{path} has several columns with the name {twice[0]!r}; rename them, or use --no-header")
-
-
-def _is_text(column: Any) -> bool:
-    return column.dtype.kind not in "biuf"
-
-
-def _column(path: Path, name: str, column: Any) -> np.ndarray:
-    """Return one feature column: float32 with NaN where it is empty, or text with "" where it is empty."""
-    if _is_text(column):
-        distinct = column.fillna("").astype(str).nunique()
-        if distinct > MOST_CATEGORIES:
-            raise UsageError(
-                f"{path}: the text column {name!r} has {distinct} distinct values, more than {MOST_CATEGORIES};"
-                " drop it, or turn it into numbers or categories first"
-            )
-        return _as_text(path, name, column)
-    with np.errstate(over="ignore"):  # a value too large for float32 becomes infinite, and is refused as such
-        numbers = column.to_numpy(dtype=np.float64).astype(np.float32)
-    if np.isinf(numbers).any():
-        raise UsageError(f"{path}: the column {name!r} has infinite values (or too large for float32)")
-    if np.isnan(numbers).all():
-        raise UsageError(f"{path}: the column {name!r} is empty; drop it")
-    return numbers
-
-
-def _as_text(path: Path, name: str, column: Any) -> np.ndarray:
-    """Return a column as text with "" where it is empty. NumPy gives every row the room of the longest."""
-    words = column.fillna("").astype(str)
-    longest = int(words.str.len().max())
-    if longest > MOST_LETTERS:
-        raise UsageError(
-            f"{path}: the text column {name!r} has a value of {longest} letters, more than {MOST_LETTERS}; drop it, or"
-            " turn it into numbers or categories first"
-        )
-    runtime.require_memory(f"the column {name!r} of {path}", 4 * longest * len(words), "shorten its longest values")
-    return words.to_numpy(dtype=str)

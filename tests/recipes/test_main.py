@@ -106,9 +106,9 @@ def test_a_training_run_does_not_import_what_tunes(python):
 
 @pytest.mark.process
 def test_a_training_run_does_import_tensorflow_so_the_check_above_can_fail(python, tmp_path):
-    process, imported = python("-m", "recipes", "fit", "mlp_classifier", "--data", "diabetes")
+    process, imported = python("-m", "recipes", "fit", "mlp_classifier", "--data", "iris", "--batch-size", "97")
     assert process.returncode == 2
-    assert process.stderr == "recipes: diabetes holds numbers to predict; this recipe predicts classes\n"
+    assert process.stderr == "recipes: --batch-size is 97, more than the 96 training examples of iris\n"
     assert {"tensorflow", "keras"} <= imported
     assert not list((tmp_path / "cwd").iterdir())
 

@@ -28,7 +28,7 @@ def images(source: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     from recipes.shared import sources
 
     if source != "digits":
-        raw = sources.read(source, None, True)
+        raw = sources.read(source)
         if not isinstance(raw.features, np.ndarray) or raw.features.shape[1:] != (28, 28):
             raise UsageError(f"--data {source}: the benchmark needs images of 28 x 28, such as mnist or its .npz")
         if raw.test_features is None or raw.test_targets is None:
@@ -38,7 +38,7 @@ def images(source: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
             raise UsageError(f"--data {source}: the benchmark needs the classes 0 to 9")
         x, x_test = (np.asarray(part, np.float32) / 255 for part in (raw.features, raw.test_features))
         return x, raw.targets.astype(np.int32), x_test, raw.test_targets.astype(np.int32)
-    raw = sources.read("digits", None, True)
+    raw = sources.read("digits")
     small = np.asarray(raw.features, np.float32).reshape(-1, 8, 8) / 16
     large = np.pad(np.kron(small, np.ones((3, 3), np.float32)), ((0, 0), (2, 2), (2, 2)))
     random = np.random.default_rng(0)

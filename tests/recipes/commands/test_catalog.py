@@ -335,3 +335,24 @@ def test_the_metrics_are_what_the_history_of_a_training_has(name, trained):
     measured = {each for each in history if not each.startswith("val_")}
     assert measured == set(catalog.find(name).fit.metrics)
     assert {f"val_{each}" for each in measured} <= set(history)
+
+
+@EVERY_PAIR
+def test_both_sides_say_what_their_data_is_asked_for(pair):
+    assert pair.fit.task in ("classification", "regression")
+    assert pair.custom_loop.task == pair.fit.task
+
+
+@pytest.mark.parametrize(
+    ("text", "task"),
+    [
+        ("dataset = data.load(hparams, task='regression')", "regression"),
+        ("dataset = data.load(hparams, 'classification')", "classification"),
+        ("def f(hparams):\n    return data.folds(hparams, 3)", "classification"),
+        ("dataset = data.load(hparams, task=chosen)", None),
+        ("dataset = load()", None),
+    ],
+)
+def test_the_task_of_a_users_own_file_is_read_from_its_source(tmp_path, text, task):
+    (tmp_path / "mine.py").write_text(text)
+    assert catalog.Source(tmp_path / "mine.py").task == task

@@ -457,6 +457,19 @@ def test_a_terminated_comparison_takes_its_child_with_it(tmp_path):
     assert len(json.loads(history.read_text())["loss"]) == epochs
 
 
+def test_what_is_decided_in_reading_the_data_is_said_once(in_process, tmp_path, capsys):
+    rows = "".join(f"{row % 9};{row % 5};1;{row % 2}\n" for row in range(80))
+    (tmp_path / "x.csv").write_text("a;b;c;y\n" + rows)
+    main(["compare", "mlp_classifier", "softmax_classifier", "--data", "x.csv", "--epochs", "1", "--drop", "a"])
+    captured = capsys.readouterr()
+    notes = ["x.csv: fields are separated by semicolons", "x.csv: left out: 'c' (always 1)"]
+    assert captured.err.splitlines() == notes
+    assert not any(note in captured.out for note in notes)
+    reports = [json.loads(path.read_text()) for path in Path("logs").rglob("report.json")]
+    assert [report["notes"][:2] for report in reports] == [notes] * 4
+    assert [job.hparams["drop"] for job in in_process] == [("a",)] * 4
+
+
 def test_several_recipes_share_the_flags_that_each_can_use(in_process, capsys):
     main(["compare", "linear_regression", "gradient_descent", "--batch-size", "64", "--epochs", "2"])
     assert [job.hparams.get("batch_size") for job in in_process] == [64, 64, None, None]

@@ -319,3 +319,12 @@ def test_what_the_sides_note_stands_once_under_the_verdict(result, capsys):
     assert lines.index(f"note: {note}") < next(index for index, line in enumerate(lines) if "test accuracy" in line)
     assert report.as_markdown(each).count(note) == 1
     assert each.to_json()["fit"]["notes"] == [note]
+
+
+def test_what_was_said_before_training_is_not_repeated_under_the_verdict(result, capsys):
+    each = result(sides={"fit": SIDE | {"notes": ["of data", "of scores"]}, "custom_loop": SIDE}, said=["of data"])
+    report.show(each)
+    shown = capsys.readouterr().out + report.as_markdown(each)
+    assert "note: of scores" in shown
+    assert "of data" not in shown
+    assert each.to_json()["fit"]["notes"] == ["of data", "of scores"]

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 from recipes.__main__ import main
 from recipes.commands import boards, catalog, side
@@ -161,7 +164,7 @@ def test_both_sides_name_the_same_step(capsys):
         (["--data", "nothing.csv"], "no file nothing.csv"),
         (["--data", "nothing"], "no data set named 'nothing'; use one of digits, "),
         (["--data", "diabetes"], "diabetes holds numbers to predict; this recipe predicts classes"),
-        (["--target", "label"], "--target and --no-header describe a .csv or .tsv file"),
+        (["--target", "label"], "--target describes a table (.csv, .tsv, "),
         (["--log-every", "0"], "--log-every is 0; it must be at least 1"),
         (["--log-every", "-3"], "--log-every is -3; it must be at least 1"),
         (["--log-every", "often"], "'often'"),
@@ -277,7 +280,9 @@ def test_a_missing_target_column_is_refused_and_the_columns_named(refused):
 
 def test_a_text_column_that_is_no_category_is_refused_by_name(refused):
     text = csv("words,label\n" + "\n".join(f"word{index},{index % 2}" for index in range(200)))
-    assert "the text column 'words' has 200 distinct values" in refused("fit", "mlp_classifier", "--data", text)
+    assert "the text column 'words' (200 distinct values, more than 100)" in refused(
+        "fit", "mlp_classifier", "--data", text
+    )
 
 
 def test_a_data_set_that_cannot_be_downloaded_names_an_embedded_one(refused, monkeypatch):
@@ -607,3 +612,93 @@ def test_a_test_part_without_a_class_is_said_with_the_score_and_no_mean_hides_it
     test, *notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("test: ", "note: "))]
     assert "precision" not in test
     assert "no example of class 1: precision, recall, f1 and auc" in notes[0]
+
+
+def passengers(count=300):
+    """Write a table like that of a well-known competition: text of many values, gaps, categories."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "PassengerId": np.arange(1, count + 1),
+            "Survived": random.integers(0, 2, count),
+            "Pclass": random.integers(1, 4, count),
+            "Name": [f"Doe, Mr. {row}" for row in range(count)],
+            "Sex": random.choice(["male", "female"], count),
+            "Age": np.where(random.random(count) < 0.2, np.nan, random.uniform(1, 80, count).round(1)),
+            "Ticket": [f"A/5 {row // 2}" for row in range(count)],
+            "Fare": random.uniform(5, 500, count).round(4),
+            "Cabin": [f"C{row // 2}" if row % 3 else None for row in range(count)],
+            "Embarked": random.choice(["S", "C", "Q", None], count),
+        }
+    )
+    frame.to_csv("passengers.csv", index=False)
+    return frame
+
+
+def test_a_table_with_names_and_gaps_trains_in_the_command_that_its_refusal_names(refused, cwd, capfd):
+    import keras
+
+    frame = passengers()
+    args = ["mlp_classifier", "--data", "passengers.csv", "--target", "Survived", "--epochs", "1", "--log", "nothing"]
+    message = refused("fit", *args, "--drop", "PassengerId")
+    command = shlex.split(message.rpartition("with ")[2])
+    assert command == ["--drop", "PassengerId", "Name", "Ticket", "Cabin"]
+    assert main(["fit", *args, "--run", "one", *command, "--categorical", "Pclass"]) == 0
+    assert capfd.readouterr().err == ""
+    config = cwd / "logs" / "mlp_classifier" / "one" / "fit" / "config.json"
+    hparams = json.loads(config.read_text())["hparams"]
+    assert (hparams["drop"], hparams["categorical"]) == (command[1:], ["Pclass"])
+
+    model = keras.saving.load_model(config.with_name("model.keras"))
+    assert {each.name for each in model.inputs} == {"Pclass", "Sex", "Age", "Fare", "Embarked"}
+    raw = {
+        name: keras.ops.convert_to_tensor(frame[[name]].fillna("").astype(str).to_numpy().tolist())
+        for name in ("Pclass", "Sex", "Embarked")
+    } | {name: keras.ops.convert_to_tensor(frame[[name]].to_numpy(np.float32)) for name in ("Age", "Fare")}
+    assert np.isfinite(model(raw)).all()
+
+    assert main(["loop", "mlp_classifier", "--run", "one", "--hparams", str(config)]) == 0
+    again = config.parents[1] / "custom_loop" / "config.json"
+    assert json.loads(again.read_text())["hparams"] == hparams
+
+
+def test_what_is_decided_about_a_table_is_said_on_stderr(cwd, capsys):
+    rows = "".join(f"{row},2024-01-{row % 28 + 1:02},1,{row % 2}\n" for row in range(100))
+    csv(",when,one,y\n" + rows)
+    args = ["mlp_classifier", "--data", "x.csv", "--epochs", "1", "--log", "nothing"]
+    assert main(["fit", *args]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "x.csv: the column 'when' holds dates: their seconds since 1970, shifted before they become float32",
+        "x.csv: left out: column 1 (it has no name and counts the rows), 'one' (always 1)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verb", "flags", "says"),
+    [
+        ("fit", ["--data", "nowhere.csv"], "no file nowhere.csv"),
+        ("loop", ["--data", "nowhere"], "no data set named 'nowhere'"),
+        ("fit", ["--data", "x.csv", "--target", "z"], "no column 'z'"),
+        ("compare", ["--data", "x.csv", "--drop", "z"], "no column 'z' for --drop"),
+        ("tune", ["--data", "x.csv", "--keep", "z"], "no column 'z' for --keep"),
+        ("loop", ["--data", "x.csv", "--batch-size", "200"], "more than the 64 training examples"),
+        ("compare", ["--data", "diabetes"], "holds numbers to predict"),
+        ("compare", ["--data", "images"], "are of 2 sizes, from 4 x 5 to 5 x 5"),
+        ("tune", ["--data", "x.npz"], "add --channels-first"),
+    ],
+)
+def test_mistakes_in_the_data_are_told_without_tensorflow(verb, flags, says, cwd):
+    table("1,2,2")
+    np.savez("x.npz", x_train=np.zeros((60, 3, 8, 7), np.uint8), y_train=np.arange(60) % 2)
+    for name, size in (("cat", (4, 5)), ("dog", (5, 5))):
+        (cwd / "images" / name).mkdir(parents=True)
+        Image.fromarray(np.zeros(size, np.uint8)).save(cwd / "images" / name / "0.png")
+    code = (
+        "import sys; sys.modules['tensorflow'] = None; from recipes.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, verb, "mlp_classifier", *flags]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 2, process.stderr
+    assert says in process.stderr
+    assert len(process.stderr.splitlines()) == 1
+    assert not (cwd / "logs").exists()

@@ -1,7 +1,6 @@
 """The three parts of a data set, and the order in which training sees them."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -563,17 +562,6 @@ def test_with_the_validation_part_every_class_keeps_its_share_and_its_labels(wri
     np.testing.assert_array_equal(dataset.train.y, classes["y_train"][image_rows(dataset, dataset.train)] == 7)
 
 
-CASES = Path(__file__).resolve().parents[4] / "shared" / "cases"
-
-
-@pytest.fixture
-def cases():
-    """The folder of reported cases that lies beside the project on its own machines."""
-    if not CASES.is_dir():
-        pytest.skip(f"no cases in {CASES}")
-    return CASES
-
-
 @pytest.mark.parametrize("name", ["mask_uint8", "int8", "series", "tokens"])
 def test_the_cases_train_on_what_their_values_as_floats_give(cases, write, name):
     arrays = dict(np.load(cases / f"{name}.npz"))
@@ -679,3 +667,49 @@ def test_other_split_seeds_make_other_folds(write, marked):
 def test_a_folder_of_parts_has_no_split_to_seed(tmp_path):
     with pytest.raises(UsageError, match=r"--split-seed has no meaning for .*: its files are the parts"):
         data.load(HParams(data=str(tmp_path), split_seed=1), "classification")
+
+
+def with_parts(path, parts):
+    """Write a table whose target is the row, and the part of each row; return hyper-parameters for it."""
+    lines = [f"{row % 7},{part},{row}.25" for row, part in enumerate(parts)]
+    path.write_text("a,part,y\n" + "\n".join(lines))
+    return HParams(data=str(path), batch_size=4, target="y", split_column="part")
+
+
+def test_a_column_of_a_table_gives_the_parts(tmp_path):
+    parts = np.random.default_rng(0).choice(["train", "validation", "test"], 60)
+    hparams = with_parts(tmp_path / "x.csv", parts)
+    dataset = data.load(hparams, "regression")
+    for part in ("train", "validation", "test"):
+        assert rows(getattr(dataset, part)) == np.flatnonzero(parts == part).tolist()
+    assert dataset.train.input_shape == (1,)
+    dataset = data.load(replace(hparams, train_on_validation=True), "regression")
+    assert rows(dataset.train) == np.flatnonzero(parts != "test").tolist()
+
+
+def test_without_rows_for_validation_a_fifth_of_the_training_part_is_taken(tmp_path):
+    parts = np.random.default_rng(0).choice(["train", "test"], 60)
+    dataset = data.load(with_parts(tmp_path / "x.csv", parts), "regression")
+    train, validation = train_test_split(np.flatnonzero(parts == "train"), test_size=0.2, random_state=0)
+    assert rows(dataset.test) == np.flatnonzero(parts == "test").tolist()
+    assert rows(dataset.validation) == validation.tolist()
+    assert rows(dataset.train) == train.tolist()
+
+
+def test_a_class_that_only_the_test_part_has_is_refused(tmp_path):
+    rows = "".join(f"{row},{'test' if row > 15 else 'train'},{2 if row > 17 else row % 2}\n" for row in range(20))
+    (tmp_path / "x.csv").write_text("a,part,y\n" + rows)
+    hparams = HParams(data=str(tmp_path / "x.csv"), batch_size=4, split_column="part")
+    with pytest.raises(UsageError, match="the test part has the class 2"):
+        data.load(hparams, "classification")
+    with pytest.raises(UsageError, match="whatever --split-column says"):
+        data.folds(hparams, 3)
+
+
+def test_a_data_set_says_what_was_decided(tmp_path):
+    (tmp_path / "x.csv").write_text("a;b;y\n" + "".join(f"{row % 9};1;{row % 2}\n" for row in range(20)))
+    dataset = data.load(HParams(data=str(tmp_path / "x.csv"), batch_size=4), "classification")
+    assert [note.partition(": ")[2] for note in dataset.notes] == [
+        "fields are separated by semicolons",
+        "left out: 'b' (always 1)",
+    ]

@@ -1,6 +1,9 @@
 """Folders of images by class: held against Keras' loader and Pillow, and one line for each that cannot be used."""
 
+import json
 import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -112,6 +115,56 @@ def test_what_keras_leaves_out_is_said_and_what_is_hidden_is_not(tmp_path):
     assert images.read(folder).notes[1] == ("left out, because Keras reads no such files: cat/one.webp, labels.csv")
 
 
+def hide_and_nest(folder):
+    """Add what Keras takes from below a class, and what it does not."""
+    for name in ("cat/.hidden/a.png", "cat/b/c.PNG", "cat/.d.png", "cat-1/e.png", ".git/f.png", "dog/b.a/g.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((6, 5), np.uint8)).save(folder / name)
+    for name in ("cat/x.txt", "y.png"):
+        (folder / name).write_bytes((folder / "cat-1" / "e.png").read_bytes())
+    (folder / "link").symlink_to(folder / "cat")
+    (folder / "dog" / "link").symlink_to(folder / "cat")
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_what_keras_will_take_is_foreseen_without_it(tmp_path, parts):
+    folder = tmp_path / "images"
+    for part in ("train", "test") if parts else ("",):
+        hide_and_nest(write(folder / part))
+    seen, read = images.survey(folder), images.read(folder)
+    assert seen.parts == images.survey(folder, find=images._list).parts
+    assert seen.notes == read.notes
+    raw = seen.without_pixels()
+    np.testing.assert_array_equal(raw.targets, read.targets)
+    assert len(raw.features) == len(read.features)
+    assert (raw.test_targets is None) == (not parts)
+    if parts:
+        np.testing.assert_array_equal(raw.test_targets, read.test_targets)
+
+
+def test_a_survey_imports_no_tensorflow(tmp_path):
+    folder = write(tmp_path / "images")
+    code = (
+        "import sys, pathlib; from recipes.shared import images;"
+        "found = images.survey(pathlib.Path(sys.argv[1])); images.thumbnails(found.parts[0].files, (3, 3), True);"
+        "sys.exit(bool({'keras', 'tensorflow'} & {*sys.modules}))"
+    )
+    subprocess.run([sys.executable, "-c", code, folder], check=True)
+
+
+def test_thumbnails_are_what_pillow_reads(tmp_path):
+    folder = write(tmp_path / "images", mode="RGB")
+    files, labels = images.survey(folder).first(2, 3)
+    assert [file.name for file in files] == ["00.png", "01.png", "02.png"] * 2
+    assert labels.tolist() == ["cat"] * 3 + ["dog"] * 3
+    found = images.thumbnails(files, (6, 5), False)
+    np.testing.assert_array_equal(found, [np.asarray(Image.open(file)) for file in files])
+    assert images.thumbnails(files, (3, 4), True).shape == (6, 3, 4, 1)
+    files[1].write_text("no image")
+    with pytest.raises(UsageError, match=r"01\.png: no images, or damaged"):
+        images.thumbnails(files, (6, 5), False)
+
+
 def two_sizes(folder):
     Image.fromarray(np.zeros((3, 20), np.uint8)).save(folder / "cat" / "00.png")
 
@@ -185,6 +238,12 @@ def test_what_cannot_be_used_is_said_in_one_line(tmp_path, spoil, says, capfd):
         images.read(folder)
     assert "\n" not in str(error.value)
     assert not capfd.readouterr().err
+    if spoil in (half_a_jpeg, a_header_alone):  # their headers are sound
+        assert images.survey(folder).notes
+        return
+    with pytest.raises(UsageError) as foreseen:
+        images.survey(folder)
+    assert str(foreseen.value) == str(error.value)
 
 
 def test_many_files_that_cannot_be_read_are_counted(tmp_path):
@@ -206,7 +265,7 @@ def test_memory_is_asked_for_before_images_are_read(tmp_path, monkeypatch):
     ("flags", "says"),
     [
         ({"stream": True}, "--stream reads a folder of .npz files"),
-        ({"target": "price"}, "--target and --no-header describe"),
+        ({"target": "price"}, "--target describes a table"),
         ({"channels_first": True}, "--channels-first is for .npz files"),
     ],
 )
@@ -239,7 +298,12 @@ def test_the_command_trains_on_a_folder_and_says_how_it_was_read(tmp_path, cwd, 
     write(cwd / "images", count=60, mode="RGB", suffix="jpg", size=(8, 8))
     flags = ["--data", "images", "--image-size", "6", "6", "--epochs", "1", "--batch-size", "16", "--filters", "2"]
     assert main(["fit", "cnn_classifier", *flags, "--run", "run", "--log", "nothing"]) == 0
-    assert "note: 120 images were read as 6 x 6, RGB\n" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    note = "120 images were read as 6 x 6, RGB"
+    assert captured.err.splitlines() == [note]  # before training, and not again with the scores
+    assert note not in captured.out
+    report = json.loads((cwd / "logs" / "cnn_classifier" / "run" / "fit" / "report.json").read_text())
+    assert note in report["notes"]
     again = ["--hparams", "logs/cnn_classifier/run/fit/config.json", "--run", "run", "--log", "nothing"]
     assert main(["loop", "cnn_classifier", *again]) == 0
     assert main(["compare", "logs/cnn_classifier/run"]) == 0

@@ -187,10 +187,25 @@ def test_a_column_may_have_almost_any_name(columns, name, tmp_path):
     np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "model.keras")(raw), model(features))
 
 
-@pytest.mark.parametrize(
-    "name", ["preprocessing", "sequential", "normalization", "normalization_1", "string_lookup", "concatenate"]
-)
-def test_a_column_named_like_a_layer_of_keras_is_refused_by_name(columns, name):
-    columns[name] = columns.pop("size")
-    with pytest.raises(UsageError, match=f"the column '{name}' has the name of a Keras layer; rename it"):
-        preprocessing.fit(columns)
+def test_numbers_that_float32_cannot_hold_are_shifted_before_they_become_float32(columns, random):
+    seconds = 1.7e9 + random.permutation(41)  # float32 would merge up to 128 of them
+    columns["when"] = np.where(np.arange(41) % 9 == 4, np.nan, seconds)
+    layers = preprocessing.fit(columns)
+    result = preprocessing.apply(layers, columns)[:, -1]
+    column = columns["when"][:, None]
+    expected = make_pipeline(SimpleImputer(strategy="median"), StandardScaler()).fit_transform(column)
+    np.testing.assert_allclose(result, expected[:, 0], rtol=1e-5, atol=1e-5)
+
+
+def test_the_saved_model_takes_raw_seconds(columns, tmp_path):
+    columns["when"] = 1.7e9 + np.arange(41.0)
+    layers = preprocessing.fit(columns)
+    features = preprocessing.apply(layers, columns)
+    model = keras.Sequential([keras.Input(features.shape[1:]), keras.layers.Dense(1)])
+    preprocessing.bundle(layers, model).save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    raw = {name: keras.ops.convert_to_tensor(columns[name][:, None]) for name in ("size", "age")}
+    raw["colour"] = keras.ops.convert_to_tensor(columns["colour"][:, None].tolist(), "string")
+    for dtype in (np.int64, np.float64):
+        raw["when"] = keras.ops.convert_to_tensor(columns["when"].astype(dtype)[:, None])
+        np.testing.assert_array_equal(loaded(raw), model(features))

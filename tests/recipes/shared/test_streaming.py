@@ -150,7 +150,7 @@ def test_a_shard_that_breaks_while_it_trains_ends_in_one_line(tmp_path):
     [
         ("classification", {"data": "iris", "stream": True}, "--stream reads a folder of .npz files, and iris is none"),
         ("regression", {}, "this recipe predicts numbers"),
-        ("classification", {"target": "y"}, "--target and --no-header describe"),
+        ("classification", {"target": "y"}, "--target describes a table"),
         ("classification", {"batch_size": 132}, "--batch-size is 132, more than the 131 training examples"),
     ],
 )
