@@ -17,11 +17,11 @@ install: .venv/.installed
 # Two processes of tests: most tests need one core.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-# The budget is in tests/budget.py: TODO-minutes on two cores.
+# The budget is in tests/budget.py; about ten minutes on two cores.
 test: .venv/.installed-test
 	$(PYTEST) -m "not process and not browser and not slow"
 
-# What `make test` leaves out: real processes, browsers, all seeds, and more hostile input; TODO-minutes on two cores.
+# What `make test` leaves out: real processes, browsers, all seeds, and more hostile input.
 test-more: .venv/.installed-test
 	$(PYTEST) -m "process or browser or slow"
 	FUZZ=ci $(PYTEST) --no-budget tests/test_hostile_commands.py tests/test_hostile_data.py tests/test_hostile_runs.py
@@ -36,15 +36,15 @@ format: .venv/.installed-dev
 	$(BIN)/ruff check --fix .
 
 # Every value of every setting with every other, for every pair: XLA, steps_per_execution on either side, seeds; and all
-# pairs on two devices; TODO-minutes.
+# pairs on two devices; an hour or more.
 parity: .venv/.installed-test
 	PARITY=full $(PYTEST) --no-budget tests/test_pairs.py tests/recipes/shared/test_distribution.py
 
-# The claim of every pair on all of its seeds and settings, which `make test` holds for one; TODO-minutes.
+# The claim of every pair on all of its seeds and settings, which `make test` holds for one.
 claims: .venv/.installed-test
 	$(PYTEST) tests/custom_loops
 
-# Hostile command lines and files, 170 times as many as in `make test` and new ones in every call; TODO-minutes.
+# Hostile command lines and files, 170 times as many as in `make test` and new ones in every call.
 fuzz: .venv/.installed-test
 	FUZZ=long $(PYTEST) --no-budget tests/test_hostile_commands.py tests/test_hostile_data.py tests/test_hostile_runs.py
 
