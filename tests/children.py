@@ -46,8 +46,11 @@ def draw():
     print(random.random(), np.random.rand())
 
 
-def count_threads_of_the_server():
-    print(len(os.listdir(f"/proc/{os.getppid()}/task")))
+def name_threads_of_the_server():
+    folder = f"/proc/{os.getppid()}/task"
+    for thread in os.listdir(folder):
+        with open(f"{folder}/{thread}/comm") as file:
+            print(file.read().strip())
 
 
 def set_devices():

@@ -11,7 +11,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are f
 
 def test_the_server_has_one_thread_when_it_forks(server, result):
     """A lock that another thread holds at a fork would stay locked in the child."""
-    assert result(server, children.count_threads_of_the_server)[1] == "1\n"
+    threads = result(server, children.name_threads_of_the_server)[1].split()
+    # that of pyarrow's allocator, where pandas finds pyarrow; jemalloc takes care of a fork itself
+    assert len([name for name in threads if name != "jemalloc_bg_thd"]) == 1
 
 
 def test_the_server_has_initialised_no_device(server, result):
