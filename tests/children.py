@@ -5,6 +5,7 @@ import random
 import signal
 import sys
 import time
+from pathlib import Path
 
 
 def write_and_exit(code):
@@ -47,10 +48,8 @@ def draw():
 
 
 def name_threads_of_the_server():
-    folder = f"/proc/{os.getppid()}/task"
-    for thread in os.listdir(folder):
-        with open(f"{folder}/{thread}/comm") as file:
-            print(file.read().strip())
+    for path in Path(f"/proc/{os.getppid()}/task").glob("*/comm"):
+        print(path.read_text().strip())
 
 
 def set_devices():

@@ -4,8 +4,8 @@ Importing TensorFlow takes 4 to 5 s, and most trainings here take one or two. So
 processes has Python's `multiprocessing` start a fork server, which imports once and never computes; every process that
 it forks begins within milliseconds. The imports start two threads, one for each copy of OpenBLAS (NumPy's and SciPy's);
 OpenBLAS ends them before a fork, and starts them when they are needed (`pthread_atfork` in its blas_server.c). So the
-server has one thread when it forks, and no lock is copied that another thread holds. (Where pyarrow is installed, pandas
-imports it, and its allocator has a thread too; jemalloc prepares for a fork in the same way.)
+server has one thread when it forks, and no lock is copied that another thread holds. (Where pyarrow is installed,
+pandas imports it, and its allocator has a thread too; jemalloc prepares for a fork in the same way.)
 """
 
 import contextlib
