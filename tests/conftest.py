@@ -233,7 +233,9 @@ def start_board():
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
             process = stack.enter_context(subprocess.Popen(command, **quiet))
             stack.callback(process.terminate)
-            return Board(process, f"http://localhost:{port}/")
+            board = Board(process, f"http://localhost:{port}/")
+            board.wait_for(lambda: board.ask(""))  # a browser does not ask again
+            return board
 
         yield start_board
 
