@@ -63,24 +63,25 @@ def tried(request):
     return tried
 
 
+def beside_the_project(folder, what):
+    """Return a folder that lies beside the project on its own machines, and must in CI; elsewhere the test skips."""
+    if not folder.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"CI needs the {what} in {folder}")
+        pytest.skip(f"no {what} in {folder}")
+    return folder
+
+
 @pytest.fixture
 def real_data():
-    """The folder of real data sets that lies beside the project on its own machines, and must in CI."""
-    if not REAL_DATA.is_dir():
-        if os.environ.get("CI"):
-            pytest.fail(f"CI needs the real data sets in {REAL_DATA}")
-        pytest.skip(f"no real data sets in {REAL_DATA}")
-    return REAL_DATA
+    """The folder of real data sets."""
+    return beside_the_project(REAL_DATA, "real data sets")
 
 
 @pytest.fixture
 def cases():
-    """The folder of files that once gave a silently wrong training; it lies beside the real data sets."""
-    if not CASES.is_dir():
-        if os.environ.get("CI"):
-            pytest.fail(f"CI needs the cases in {CASES}")
-        pytest.skip(f"no cases in {CASES}")
-    return CASES
+    """The folder of files that once gave a silently wrong training."""
+    return beside_the_project(CASES, "cases")
 
 
 @pytest.fixture

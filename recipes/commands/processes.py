@@ -152,7 +152,7 @@ class Server:
         return Child(process, *files)
 
 
-def end(processes: Sequence["Child | subprocess.Popen[Any]"], patience: float = GRACE) -> None:
+def end(processes: Sequence[Child | subprocess.Popen[Any]], patience: float = GRACE) -> None:
     """Send SIGTERM to `processes`, and kill what has not ended after `patience` seconds.
 
     A handler that raises SystemExit is not enough: Python may drop what it raises.
