@@ -200,7 +200,7 @@ def test_training_on_batches_of_unknown_number_is_recorded(model, recorder):
 def test_the_configuration_is_there_when_training_begins(begun):
     config = json.loads((begun.folder / "config.json").read_text())
     assert config["recipe"] == "mine"
-    assert config["hparams"] == HParams(learning_rate=0.01).used()
+    assert config["hparams"] == json.loads(json.dumps(HParams(learning_rate=0.01).used()))  # JSON's lists for tuples
     assert config["versions"]["keras"] == keras.__version__
     assert config["versions"]["numpy"] == np.__version__
     assert config["hardware"]["cores"] >= 1
