@@ -189,7 +189,7 @@ def test_hparams_has_one_session_a_side_with_all_values_and_the_final_scores(boa
     for side, group in by_side.items():
         config = read_json(compared / "mlp_classifier" / "run" / side / "config.json")
         for name, value in config["hparams"].items():
-            assert group["hparams"][name] == ("none" if value is None else value)
+            assert group["hparams"][name] == ("none" if value in (None, []) else value)
         (session,) = group["sessions"]
         assert session["status"] == "STATUS_SUCCESS"
         found = {(m["name"]["group"], m["name"]["tag"]): m["value"] for m in session["metricValues"]}

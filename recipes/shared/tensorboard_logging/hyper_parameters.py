@@ -31,8 +31,15 @@ def session(values: Mapping[str, Any], domains: Mapping[str, Any]) -> Summary.Va
         elif domain == [False, True]:
             info.hparams[name].bool_value = value
         else:
-            info.hparams[name].string_value = "none" if value is None else str(value)
+            info.hparams[name].string_value = _text(value)
     return _value(metadata.SESSION_START_INFO_TAG, session_start_info=info)
+
+
+def _text(value: Any) -> str:
+    """Return a value as the table shows it: several as on a command line; a tuple of Python's is a list in JSON."""
+    if isinstance(value, tuple | list):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 def session_end(status: str) -> Summary.Value:
@@ -123,7 +130,7 @@ def _info(name: str, values: list[Any], domain: Any) -> api_pb2.HParamInfo:
         info.type = api_pb2.DATA_TYPE_STRING
         if domain == MIXED:  # numbers in one session and words in another: a choice of words would hide the numbers
             return info
-        words = {"none" if value is None else str(value) for value in values}
+        words = {_text(value) for value in values}
         info.domain_discrete.extend(sorted(words | {str(value) for value in domain if isinstance(domain, list)}))
     return info
 

@@ -1,5 +1,6 @@
 """Sessions and the board's configuration, as the HParams plugin of TensorBoard reads them."""
 
+import json
 import time
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -99,6 +100,17 @@ def started(hparams, **about):
     return info, {name: json_format.MessageToDict(number) for name, number in info.hparams.items()}
 
 
+def test_several_values_are_the_same_words_in_the_run_and_in_the_board():
+    hparams = HParams(drop=("name", "ticket"))
+    info, _ = started(hparams)
+    read_back = config(HParams()) | {"hparams": json.loads(json.dumps(hparams.used()))}  # as config.json has them
+    value = hyper_parameters.configuration([(read_back, {}), (config(HParams()), {})])
+    experiment = metadata.parse_experiment_plugin_data(value.metadata.plugin_data.content)
+    (words,) = ([*each.domain_discrete] for each in experiment.hparam_infos if each.name == "drop")
+    assert info.hparams["drop"].string_value == "name ticket"
+    assert words == ["name ticket", "none"]
+
+
 def test_a_session_holds_every_hyper_parameter_with_its_type():
     _, values = started(Own(data="iris", learning_rate=0.25, seed=7, jit_compile=False), recipe="mine", side="fit")
     assert values == {
@@ -106,10 +118,10 @@ def test_a_session_holds_every_hyper_parameter_with_its_type():
         "side": "fit",
         "data": "iris",
         "target": "none",
-        "drop": "()",
-        "keep": "()",
-        "numeric": "()",
-        "categorical": "()",
+        "drop": "none",
+        "keep": "none",
+        "numeric": "none",
+        "categorical": "none",
         "split_column": "none",
         "image_size": "none",
         "channels_first": False,
