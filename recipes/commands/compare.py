@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -173,6 +174,7 @@ def _compare_subject(
             print(output, end="")
         if code == 2 and error:
             raise UsageError(error.splitlines()[-1])
+        result.warnings += [line for line in _warnings(error) if line not in result.warnings]
         if code != 0:
             result.failures.append(f"{name.replace('_', ' ')}: {error}")
         result.sides[name] = _read_side(folder / name, source)
@@ -180,6 +182,11 @@ def _compare_subject(
         tolerance = max(subject.custom_loop.tolerance, options.distribution.tolerance)
         result.parity = parity.compare(folder / "fit", folder / "custom_loop", tolerance)
     return result
+
+
+def _warnings(error: str) -> list[str]:
+    """Return what was warned of in a process that wrote `error`: the first line of each, without its place."""
+    return [match[1] for line in error.splitlines() if (match := re.fullmatch(r".*?:\d+: \w*Warning: (.*)", line))]
 
 
 def _run(server: processes.Server, job: side.Job, what: str) -> tuple[int, str, str]:

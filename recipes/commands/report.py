@@ -29,6 +29,7 @@ class Result:
         parity: how the two compare; None if a side stopped.
         failures: a line for each side that did not end well.
         said: notes about the data that were shown before training.
+        warnings: what Python, Keras or TensorFlow warned of while the sides trained, each once.
     """
 
     recipe: str
@@ -38,6 +39,7 @@ class Result:
     parity: Parity | None = None
     failures: list[str] = field(default_factory=list)
     said: Sequence[str] = ()
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def notes(self) -> list[str]:
@@ -80,6 +82,7 @@ class Result:
             "weights_max_abs_diff": parity.weights_max_abs_diff if self.parity else None,
             "history_max_abs_diff": parity.history_max_abs_diff if self.parity else None,
             "reasons": [*self.failures, *parity.reasons],
+            "warnings": self.warnings,
             "fit": self.sides.get("fit", {}),
             "custom_loop": self.sides.get("custom_loop", {}),
             "speedup": self.speedup,
@@ -108,6 +111,8 @@ def show(result: Result) -> None:
     console.print(Text(explain(result), style=colour), soft_wrap=True)
     for note in result.notes:
         console.print(Text(f"note: {note}"), soft_wrap=True)
+    for warning in result.warnings:
+        console.print(Text(f"warning: {warning}"), soft_wrap=True)
     if not all(result.sides.values()):
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -117,7 +122,7 @@ def show(result: Result) -> None:
     fit, loop = (result.sides[side] for side in SIDES)
     part = "" if fit.get("children") else "test "  # what sums children up, the recipe has named
     for name in (name for name in fit["metrics"] if name in loop["metrics"]):
-        table.add_row(part + name, *(_number(side["metrics"][name]) for side in (fit, loop)))
+        table.add_row(Text(part + name), *(_number(side["metrics"][name]) for side in (fit, loop)))
     table.add_row("first epoch, compilation included", *(_seconds(side["first_epoch_seconds"]) for side in (fit, loop)))
     faster = f"  [bold]{result.speedup:.1f} x[/bold]" if result.speedup else ""
     table.add_row("steady epoch", _seconds(fit["seconds_per_epoch"]), _seconds(loop["seconds_per_epoch"]) + faster)

@@ -27,3 +27,12 @@ def in_one_line(error: object) -> str:
     text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(error))
     half = LONGEST_LINE // 2
     return text if len(text) <= LONGEST_LINE else f"{text[:half]} ... {text[-half:]}"
+
+
+def reason(error: Exception) -> str:
+    """Return in one line why something failed that can be done without.
+
+    That is the first line of a message or, where TensorFlow says first where in the user's code it was, the last one.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return in_one_line(lines[-1] if lines[0] == "in user code:" else lines[0])

@@ -19,6 +19,18 @@ SAVED = ("history", "epoch_seconds", "updates", "steps_per_execution", "_checked
 SECONDS_BETWEEN_WRITES = 1.0  # history.json is rewritten whole; a recipe with a thousand short epochs would crawl
 
 
+def scalars(logs: Logs) -> dict[str, Any]:
+    """Return `logs` with a metric of several values, such as the F1 of each class, as `<name>_0`, `<name>_1`..."""
+    flat: dict[str, Any] = {}
+    for name, value in (logs or {}).items():
+        array = np.asarray(value)
+        if array.ndim == 0:
+            flat[name] = value
+        else:
+            flat |= {f"{name}_{index}": each for index, each in enumerate(array.ravel().tolist())}
+    return flat
+
+
 def steps_done(batch: int, params: Mapping[str, Any]) -> int:
     """Return how many steps of the epoch are done after an execution whose last batch is `batch`.
 
@@ -130,7 +142,7 @@ class Recorder(keras.callbacks.Callback):
         """Add the epoch to the history; its validation shows whether the last update ruined the weights."""
         self.epoch_seconds.append(time.perf_counter() - self._epoch_began)
         self.updates += self._checked
-        logs = logs or {}
+        logs = scalars(logs)
         self._check(self._checked - 1, np.array([logs.get("loss", 0.0)]), "by step {}")
         self._check(self._checked - 1, np.array([logs.get("val_loss", 0.0)]), "in validation, after step {}")
         for name, value in logs.items():

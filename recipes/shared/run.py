@@ -1,7 +1,9 @@
 """A run's folder on one side: what goes in, and the callbacks that put it there while training."""
 
+import contextlib
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,10 @@ from recipes.shared import preprocessing, runtime, scores, state
 from recipes.shared.checkpointing.callback import Checkpoints
 from recipes.shared.checkpointing.options import Saving
 from recipes.shared.data import Dataset
-from recipes.shared.errors import TrainingDiverged
+from recipes.shared.errors import TrainingDiverged, reason
 from recipes.shared.hparams import HParams
 from recipes.shared.logging_options import LoggingOptions
-from recipes.shared.recording import Recorder
+from recipes.shared.recording import Recorder, scalars
 from recipes.shared.tensorboard_logging import pictures
 from recipes.shared.tensorboard_logging.logger import TensorBoardLogger
 
@@ -138,7 +140,9 @@ class Run:
         return child
 
     def finish(self, model: keras.Model, dataset: Dataset | None, metrics: dict[str, float]) -> None:
-        """Write `state.npz`, `model.keras` and `report.json`.
+        """Write `state.npz`, `report.json`, `model.keras`, and what TensorBoard shows of a trained model.
+
+        What cannot be measured, saved or shown of this model is said in a note, and the rest is there all the same.
 
         Args:
             model: the trained model.
@@ -151,9 +155,8 @@ class Run:
             TrainingDiverged: the loss stopped being finite. `report.json` is written all the same.
         """
         self.results.write("state.npz", lambda path: state.save(path, model))
-        self.notes = [] if dataset is None else list(dataset.notes)
-        whole = model if dataset is None else preprocessing.bundle(dataset.preprocessing, model)
-        self.results.write("model.keras", whole.save)
+        self.notes = [*(() if dataset is None else dataset.notes), *self.logger.notes]
+        metrics = {name: float(value) for name, value in scalars(metrics).items()}
         self.metrics = {name: metrics[name] for name in sorted(metrics, key=lambda name: (name != "loss", name))}
         diverged = self.recorder.diverged
         if diverged is None and not all(map(math.isfinite, self.metrics.values())):
@@ -163,15 +166,34 @@ class Run:
         test_outputs = None
         if diverged is None and dataset is not None:
             try:
-                test_outputs = self._score(model, dataset)
+                with self._extra("scores besides those of the side itself are left out"):
+                    test_outputs = self._score(model, dataset)
             except TrainingDiverged as error:
                 diverged = TrainingDiverged(f"{error}: the last update ruined the weights in {self.folder}")
-        self.results.write_json("report.json", self._report())
+        self.results.write_json("report.json", self._report())  # before all that a model of its own kind may refuse
+        said = len(self.notes)
+        with self._extra("model.keras could not be saved"):
+            whole = model if dataset is None else preprocessing.bundle(dataset.preprocessing, model)
+            self.results.write("model.keras", whole.save)
+        if diverged is None:
+            self.logger.write_final({"validation": self.validation_metrics, "test": self.metrics})
+            if test_outputs is not None and dataset is not None:
+                with self._extra("TensorBoard gets no pictures of the test part"):
+                    self.logger.write_dashboards(model, dataset, test_outputs)
+        if len(self.notes) > said:
+            self.results.write_json("report.json", self._report())
         if diverged is not None:
             raise diverged
-        self.logger.write_final({"validation": self.validation_metrics, "test": self.metrics})
-        if test_outputs is not None and dataset is not None:
-            self.logger.write_dashboards(model, dataset, test_outputs)
+
+    @contextlib.contextmanager
+    def _extra(self, lost: str) -> Iterator[None]:
+        """Turn what fails meanwhile into a note that says what is `lost`, and why."""
+        try:
+            yield
+        except (OSError, MemoryError, TrainingDiverged):
+            raise
+        except Exception as error:  # whatever a model of the user's may raise
+            self.notes.append(f"{lost}: {reason(error)}")
 
     def _score(self, model: keras.Model, dataset: Dataset) -> np.ndarray:
         """Add the scores that need all outputs, and notes on them, and return the outputs on the test part."""

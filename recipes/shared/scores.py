@@ -181,6 +181,8 @@ def outputs(model: keras.Model, split: Split, batch_size: int = 1024) -> np.ndar
     """
     starts = range(0, len(split), batch_size)
     found = np.concatenate([np.asarray(model(split.x[start : start + batch_size], training=False)) for start in starts])
+    if found.ndim != 2 or found.dtype.kind != "f":
+        raise TypeError(f"the model gives {found.dtype} of shape {found.shape}, not a row of numbers for each example")
     if not np.isfinite(found).all():
         raise TrainingDiverged("the outputs of the model are not finite")
     return found

@@ -3,7 +3,7 @@
 import shutil
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
@@ -167,7 +167,8 @@ class Checkpoints(keras.callbacks.Callback):
         self._finish_writing()
         content = {
             "identity": self._identity,
-            "variables": self._values(),
+            "optimizers": self._optimizers(),
+            "variables": state.values(self._variables()),
             "states": {name: states.get_state(owner) for name, owner in self._owners().items()},
         }
         # while the next epoch trains: files take milliseconds
@@ -197,10 +198,17 @@ class Checkpoints(keras.callbacks.Callback):
     def _restore(self) -> None:
         assert self._pending is not None
         _, content = self._pending
-        optimizer = getattr(self.model, "optimizer", None)
-        if optimizer is not None and not optimizer.built:
-            optimizer.build(self.model.trainable_variables)
-        variables = self._variables()
+        optimizers, weights = state.optimizers(self.model), self.model.variables
+        saved = {int(position): trained for position, trained in content["optimizers"].items()}
+        if any(
+            position >= len(optimizers) or max(trained, default=0) >= len(weights)
+            for position, trained in saved.items()
+        ):
+            raise UsageError(f"the checkpoints in {self.path} are of another model; leave out --resume")
+        for position, trained in saved.items():
+            if not optimizers[position].built:
+                optimizers[position].build([weights[index] for index in trained])
+        variables = self._variables(saved)
         values = content["variables"]
         if variables.keys() != values.keys() or any(
             tuple(variable.shape) != values[name].shape for name, variable in variables.items()
@@ -213,16 +221,27 @@ class Checkpoints(keras.callbacks.Callback):
             if name in owners:
                 states.set_state(owners[name], values)
 
-    def _variables(self) -> dict[str, Any]:
+    def _optimizers(self) -> dict[str, list[int]]:
+        """Return which of the model's optimizers are in use, and of each which of the model's variables it trains."""
+        optimizers = state.optimizers(self.model)
+        places = {id(variable): place for place, variable in enumerate(self.model.variables)}
+        return {
+            # private: Keras gives the variables of an optimizer, but not those that it trains
+            str(position): [
+                places[id(each)]
+                for each in getattr(optimizers[position], "_trainable_variables", ())
+                if id(each) in places
+            ]
+            for position in state.used_optimizers(self.model)
+        }
+
+    def _variables(self, used: Collection[int] | None = None) -> dict[str, Any]:
         """Return every variable that training changes, by its kind and position: names differ within one process."""
-        named = {name.partition(" ")[0]: each for name, each in state.variables(self.model).items()}
+        named = {name.partition(" ")[0]: each for name, each in state.variables(self.model, used).items()}
         found = {id(_plain(variable)) for variable in named.values()}
         # those that nobody but the step knows: of metrics, and of update rules written by hand
-        others = [each for each in self.params.get("variables", ()) if id(_plain(each)) not in found]
+        others = [each for each in (self.params or {}).get("variables", ()) if id(_plain(each)) not in found]
         return named | {f"step/{position:03d}": each for position, each in enumerate(others)}
-
-    def _values(self) -> dict[str, np.ndarray]:
-        return state.values(self._variables())
 
     def _owners(self) -> dict[str, Any]:
         history = getattr(self.model, "history", None)

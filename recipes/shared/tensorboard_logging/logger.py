@@ -1,9 +1,10 @@
 """The callback that writes what TensorBoard shows: the same on both sides, so under the same tags."""
 
+import contextlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from recipes.shared import runtime, step_losses
+from recipes.shared import runtime, state, step_losses
 from recipes.shared.data import Dataset
+from recipes.shared.errors import reason
 from recipes.shared.hparams import HParams
 from recipes.shared.learning_rates import LearningRates
 from recipes.shared.logging_options import LoggingOptions
-from recipes.shared.recording import Logs, steps_done
+from recipes.shared.recording import Logs, scalars, steps_done
 from recipes.shared.tensorboard_logging import (
     dashboards,
     description,
@@ -47,6 +49,7 @@ class TensorBoardLogger(keras.callbacks.Callback):
         dataset: what is trained on; while it is None, gradients, the graph of the step and examples a second are not
             known, and the losses that fit's steps are recovered to take all batches for equally large.
         updates: the optimizer's, before the present epoch: the step of what is written.
+        notes: what could not be shown of this model, and why, in a line each.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class TensorBoardLogger(keras.callbacks.Callback):
         self.dataset: Dataset | None = None
         self.files = EventFiles(folder)
         self.updates = 0
+        self.notes: list[str] = []
         self._everything = self.options.level == "everything"
         self._began_session = self._in_session = False
         self._has_layout = False
@@ -86,10 +90,14 @@ class TensorBoardLogger(keras.callbacks.Callback):
         if self.options.level != "nothing":
             self._begin_session(self.model)
         if self._everything:
-            self._write_graphs(params.get("train_step"))
+            with self._observing("TensorBoard gets no graph of the train step"):
+                self._write_graphs(params.get("train_step"))
             loss = params.get("loss") or getattr(self.model, "loss", None)  # a loop says it; fit's model was compiled
             if self.dataset is not None and not isinstance(loss, dict | list | None):
-                self._probe = probe.Probe(self.model, keras.losses.get(loss), self.dataset.train)
+                with self._observing("TensorBoard gets no gradients"):
+                    looking = probe.Probe(self.model, keras.losses.get(loss), self.dataset.train)
+                    looking.gradients()  # what fails does so here
+                    self._probe = looking
             self._write_histograms()
 
     def get_state(self) -> dict[str, Any]:
@@ -153,7 +161,7 @@ class TensorBoardLogger(keras.callbacks.Callback):
         """Log the epoch's metrics, its learning rate, its speed, and what the weights have become."""
         self._write_executions()
         self.updates += self._logged
-        logs = logs or {}
+        logs = scalars(logs)
         metrics = {name: value for name, value in logs.items() if not name.startswith("val_")}
         train = dict(metrics)
         train["learning_rate"] = self._learning_rates.of(self.updates, 1)[0]  # before callbacks change it
@@ -220,6 +228,17 @@ class TensorBoardLogger(keras.callbacks.Callback):
             self.files.write("", self.updates, [hyper_parameters.session_end("failure")])
             self._in_session = False
         self.files.close()
+
+    @contextlib.contextmanager
+    def _observing(self, lost: str) -> Iterator[None]:
+        """Put back what a look at the model changes; turn what fails into a note that says what is `lost`, and why."""
+        try:
+            with state.untouched(self.model):
+                yield
+        except OSError:
+            raise
+        except Exception as error:  # whatever a model of the user's may raise
+            self.notes.append(f"{lost}: {reason(error)}")
 
     def _begin_session(self, model: keras.Model | None) -> None:
         """Write what is known of the run before it trains, once."""

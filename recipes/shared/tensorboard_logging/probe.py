@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from recipes.shared import distribution, losses
+from recipes.shared import distribution, losses, state
 from recipes.shared.data import Split
 
 EXAMPLES = 256  # enough for a steady gradient, few enough to cost less than a short epoch
@@ -37,11 +37,13 @@ class Probe:
             found = tape.gradient(total, variables, unconnected_gradients="zero")
             return [tf.convert_to_tensor(gradient) for gradient in found]  # an embedding's are sparse
 
+        self._model = model
         self._gradients = tf.function(gradients)
 
     def gradients(self) -> list[np.ndarray]:
         """Return the gradient of each trainable variable, in their order."""
-        return [gradient.numpy() for gradient in self._gradients()]
+        with state.untouched(self._model):  # a layer may draw or count at inference too
+            return [gradient.numpy() for gradient in self._gradients()]
 
 
 def copies(variables: Sequence[keras.Variable]) -> list[np.ndarray]:

@@ -223,10 +223,11 @@ def test_a_model_that_cannot_be_saved_leaves_nothing_half_written(images, tmp_pa
     run.finish(model, dataset, results)
     run.close()
     assert run.results.lost == ["model.keras"]
-    assert names_in(run.folder) == EVERYTHING | {"sprite.png", "config.json", "history.json", "state.npz"}
+    before = {"sprite.png", "config.json", "history.json", "state.npz", "report.json"}
+    assert names_in(run.folder) == EVERYTHING | before
     (rescue,) = (tmp_path / "elsewhere").iterdir()
-    assert names_in(rescue) == {"report.json"}
-    assert json.loads((rescue / "report.json").read_text())["metrics"] == run.metrics
+    assert names_in(rescue) == set()
+    assert json.loads((run.folder / "report.json").read_text())["metrics"] == run.metrics
     assert capsys.readouterr().err == f"cannot write to {run.folder}: disk full; what follows goes to {rescue}\n"
 
 
@@ -246,10 +247,25 @@ def test_results_that_find_no_room_go_elsewhere_and_the_scores_stay(images, tmp_
     run.picture("curve", Figure(figsize=(1, 1)))
     run.close()
     (rescue,) = (tmp_path / "elsewhere").iterdir()
-    assert names_in(rescue) == {"model.keras", "report.json", "curve.png"}
+    assert names_in(rescue) == {"model.keras", "curve.png"}
     assert run.results.lost == []
     loaded = keras.saving.load_model(rescue / "model.keras")
     assert loaded.count_params() == model.count_params()
+
+
+def test_a_model_that_refuses_to_be_saved_costs_no_score(images, tmp_path, monkeypatch):
+    run, model, dataset, results = small(images, tmp_path / "fit", "classification")
+
+    def refuse(self, path):
+        raise TypeError("a lambda is not JSON\nand more")
+
+    monkeypatch.setattr(keras.Model, "save", refuse)
+    run.finish(model, dataset, results)
+    run.close()
+    report = json.loads((run.folder / "report.json").read_text())
+    assert report["notes"][-1] == "model.keras could not be saved: a lambda is not JSON"
+    assert {"loss", "precision"} <= report["metrics"].keys()
+    assert not (run.folder / "model.keras").exists()
 
 
 def test_a_process_that_was_not_configured_is_told_so(tmp_path, monkeypatch):

@@ -76,3 +76,29 @@ def test_bfloat16_is_kept_exactly(tmp_path):
         kernel = saved[saved.files[0]]
     assert kernel.dtype == np.float32
     np.testing.assert_array_equal(kernel, np.asarray(layer.kernel).astype(np.float32))
+
+
+def test_every_optimizer_that_trains_is_state_and_one_that_nobody_uses_is_not(model):
+    stray = keras.optimizers.RMSprop()
+    stray.build(model.trainable_variables)
+    second = keras.optimizers.SGD(0.1)
+    second.build(model.trainable_variables)
+    model.several = [second]
+    only = len(model.optimizer.variables)
+    model.stray = stray
+    found = state.optimizers(model)
+    assert found[0] is model.optimizer
+    assert {id(each) for each in found} == {id(model.optimizer), id(second), id(stray)}
+    assert state.used_optimizers(model) == [0]
+    second.apply([np.ones(variable.shape, "float32") for variable in model.trainable_variables])
+    assert state.used_optimizers(model) == [0, found.index(second)]
+    names = [name for name in state.variables(model) if name.startswith("optimizer")]
+    assert len(names) == only + len(second.variables)
+
+
+def test_a_look_at_a_model_leaves_statistics_and_seed_states_as_they_were(model):
+    before = {name: array.tobytes() for name, array in state.arrays(model).items()}
+    with state.untouched(model):
+        model(np.ones((4, 4), "float32"), training=True)  # draws a mask and moves the statistics
+        assert {name: array.tobytes() for name, array in state.arrays(model).items()} != before
+    assert {name: array.tobytes() for name, array in state.arrays(model).items()} == before
