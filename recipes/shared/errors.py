@@ -1,5 +1,8 @@
 """The two ways a run ends early that are not bugs, and how they are told."""
 
+import contextlib
+from collections.abc import Iterator
+
 LONGEST_LINE = 2000  # characters; a message may quote a path or the names of all columns
 
 
@@ -29,7 +32,18 @@ def in_one_line(error: object) -> str:
     return text if len(text) <= LONGEST_LINE else f"{text[:half]} ... {text[-half:]}"
 
 
-def reason(error: Exception) -> str:
+@contextlib.contextmanager
+def noted(notes: list[str], lost: str, raised: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Turn what fails meanwhile into one of `notes`, on what is `lost` and why; errors of the kinds `raised` pass."""
+    try:
+        yield
+    except raised:
+        raise
+    except Exception as error:  # whatever a model of the user's may raise
+        notes.append(f"{lost}: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
     """Return in one line why something failed that can be done without.
 
     That is the first line of a message or, where TensorFlow says first where in the user's code it was, the last one.

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from recipes.shared import preprocessing, runtime, scores, state
 from recipes.shared.checkpointing.callback import Checkpoints
 from recipes.shared.checkpointing.options import Saving
 from recipes.shared.data import Dataset
-from recipes.shared.errors import TrainingDiverged, reason
+from recipes.shared.errors import TrainingDiverged, noted
 from recipes.shared.hparams import HParams
 from recipes.shared.logging_options import LoggingOptions
 from recipes.shared.recording import Recorder, scalars
@@ -185,15 +184,8 @@ class Run:
         if diverged is not None:
             raise diverged
 
-    @contextlib.contextmanager
-    def _extra(self, lost: str) -> Iterator[None]:
-        """Turn what fails meanwhile into a note that says what is `lost`, and why."""
-        try:
-            yield
-        except (OSError, MemoryError, TrainingDiverged):
-            raise
-        except Exception as error:  # whatever a model of the user's may raise
-            self.notes.append(f"{lost}: {reason(error)}")
+    def _extra(self, lost: str) -> contextlib.AbstractContextManager[None]:
+        return noted(self.notes, lost, (OSError, MemoryError, TrainingDiverged))
 
     def _score(self, model: keras.Model, dataset: Dataset) -> np.ndarray:
         """Add the scores that need all outputs, and notes on them, and return the outputs on the test part."""

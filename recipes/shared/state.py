@@ -89,7 +89,7 @@ def untouched(model: keras.Model) -> Iterator[None]:
     """Put back what a look at `model` changes meanwhile: seed states, statistics, states of recurrent layers."""
     trainable = {id(variable) for variable in model.trainable_variables}
     others = [variable for variable in model.variables if id(variable) not in trainable]
-    before = [np.copy(keras.ops.convert_to_numpy(variable)) for variable in others]
+    before = [keras.ops.convert_to_numpy(variable) for variable in others]  # TensorFlow's numpy() copies
     try:
         yield
     finally:

@@ -165,10 +165,11 @@ class Checkpoints(keras.callbacks.Callback):
     def _save(self, position: Position) -> None:
         """Let a checkpoint be written. One that nobody can write ends nothing, and the last good one stays."""
         self._finish_writing()
+        optimizers = self._optimizers()
         content = {
             "identity": self._identity,
-            "optimizers": self._optimizers(),
-            "variables": state.values(self._variables()),
+            "optimizers": optimizers,
+            "variables": state.values(self._variables(optimizers)),
             "states": {name: states.get_state(owner) for name, owner in self._owners().items()},
         }
         # while the next epoch trains: files take milliseconds
@@ -199,7 +200,7 @@ class Checkpoints(keras.callbacks.Callback):
         assert self._pending is not None
         _, content = self._pending
         optimizers, weights = state.optimizers(self.model), self.model.variables
-        saved = {int(position): trained for position, trained in content["optimizers"].items()}
+        saved = {int(position): trained for position, trained in content["optimizers"].items()}  # JSON's keys are text
         if any(
             position >= len(optimizers) or max(trained, default=0) >= len(weights)
             for position, trained in saved.items()
@@ -221,13 +222,13 @@ class Checkpoints(keras.callbacks.Callback):
             if name in owners:
                 states.set_state(owners[name], values)
 
-    def _optimizers(self) -> dict[str, list[int]]:
+    def _optimizers(self) -> dict[int, list[int]]:
         """Return which of the model's optimizers are in use, and of each which of the model's variables it trains."""
         optimizers = state.optimizers(self.model)
         places = {id(variable): place for place, variable in enumerate(self.model.variables)}
         return {
             # private: Keras gives the variables of an optimizer, but not those that it trains
-            str(position): [
+            position: [
                 places[id(each)]
                 for each in getattr(optimizers[position], "_trainable_variables", ())
                 if id(each) in places
@@ -235,7 +236,7 @@ class Checkpoints(keras.callbacks.Callback):
             for position in state.used_optimizers(self.model)
         }
 
-    def _variables(self, used: Collection[int] | None = None) -> dict[str, Any]:
+    def _variables(self, used: Collection[int]) -> dict[str, Any]:
         """Return every variable that training changes, by its kind and position: names differ within one process."""
         named = {name.partition(" ")[0]: each for name, each in state.variables(self.model, used).items()}
         found = {id(_plain(variable)) for variable in named.values()}

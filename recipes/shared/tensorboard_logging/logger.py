@@ -1,10 +1,9 @@
 """The callback that writes what TensorBoard shows: the same on both sides, so under the same tags."""
 
-import contextlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from recipes.shared import runtime, state, step_losses
+from recipes.shared import runtime, step_losses
 from recipes.shared.data import Dataset
-from recipes.shared.errors import reason
+from recipes.shared.errors import noted
 from recipes.shared.hparams import HParams
 from recipes.shared.learning_rates import LearningRates
 from recipes.shared.logging_options import LoggingOptions
@@ -90,11 +89,11 @@ class TensorBoardLogger(keras.callbacks.Callback):
         if self.options.level != "nothing":
             self._begin_session(self.model)
         if self._everything:
-            with self._observing("TensorBoard gets no graph of the train step"):
+            with noted(self.notes, "TensorBoard gets no graph of the train step", (OSError,)):
                 self._write_graphs(params.get("train_step"))
             loss = params.get("loss") or getattr(self.model, "loss", None)  # a loop says it; fit's model was compiled
             if self.dataset is not None and not isinstance(loss, dict | list | None):
-                with self._observing("TensorBoard gets no gradients"):
+                with noted(self.notes, "TensorBoard gets no gradients", (OSError,)):
                     looking = probe.Probe(self.model, keras.losses.get(loss), self.dataset.train)
                     looking.gradients()  # what fails does so here
                     self._probe = looking
@@ -228,17 +227,6 @@ class TensorBoardLogger(keras.callbacks.Callback):
             self.files.write("", self.updates, [hyper_parameters.session_end("failure")])
             self._in_session = False
         self.files.close()
-
-    @contextlib.contextmanager
-    def _observing(self, lost: str) -> Iterator[None]:
-        """Put back what a look at the model changes; turn what fails into a note that says what is `lost`, and why."""
-        try:
-            with state.untouched(self.model):
-                yield
-        except OSError:
-            raise
-        except Exception as error:  # whatever a model of the user's may raise
-            self.notes.append(f"{lost}: {reason(error)}")
 
     def _begin_session(self, model: keras.Model | None) -> None:
         """Write what is known of the run before it trains, once."""
