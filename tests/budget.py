@@ -5,7 +5,9 @@ runs a test and of all its descendants, from before its set-up to after its tear
 module costs, and a training that many tests read, is counted apart, not to the test that happens to need it first.
 
 Processor time differs too: on a virtual core that shares a real one, the same test took 1.6 times as long as alone. So
-a second here is one of a machine that imports TensorFlow in `IMPORT_SECONDS`; a slower one may take longer.
+a second here is one of a machine that imports TensorFlow in `IMPORT_SECONDS`; a slower one may take longer. The noise
+that is left is large: two runs of CI took 760 and 928 s for almost the same tests. So a run fails beyond `NOISE` times
+the budget; between the two it says that it is over it.
 """
 
 import contextlib
@@ -22,6 +24,7 @@ IMPORT_SECONDS = 4.5  # an idle machine of CI: 3.5 to 5
 MOST_SECONDS = 10.0  # of a test without a mark
 BASE_SECONDS = 660  # of the tests that do not grow with the number of pairs
 SECONDS_A_PAIR = 10
+NOISE = 1.25
 SHOWN = 20
 
 
@@ -142,8 +145,10 @@ class Account:
         terminalreporter.section("processor time")
         for line in [*self._dearest(), *self._sums()]:
             terminalreporter.write_line(line)
-        for line in self._too_dear():
-            terminalreporter.write_line(f"TOO DEAR: {line}", red=True)
+        dear = self._too_dear()
+        for line in self._too_dear(noise=1.0):
+            kind = "TOO DEAR" if line in dear else "over the budget, within noise"
+            terminalreporter.write_line(f"{kind}: {line}", red=line in dear)
 
     def _dearest(self) -> list[str]:
         costs = Counter(self._tests) + self._shared
@@ -164,17 +169,17 @@ class Account:
     def _whole(self) -> float:
         return processor_seconds() / self._slowness
 
-    def _too_dear(self) -> list[str]:
-        """Return what cost too much, as lines."""
+    def _too_dear(self, noise: float = NOISE) -> list[str]:
+        """Return what cost more than `noise` times what it may, as lines."""
         if self._config.getoption("--no-budget"):
             return []
         unmarked = {name: seconds for name, seconds in self._tests.items() if not self._marks[name]}
         lines = [
             f"{name}: {seconds:.1f} s without a mark, at most {self._most_seconds:g}"
             for name, seconds in unmarked.items()
-            if seconds > self._most_seconds
+            if seconds > self._most_seconds * noise
         ]
-        if len(unmarked) == len(self._tests) and self._whole() > self._most_seconds_of_all:
+        if len(unmarked) == len(self._tests) and self._whole() > self._most_seconds_of_all * noise:
             lines.append(f"all: {self._whole():.0f} s, at most {self._most_seconds_of_all} with today's pairs")
         return lines
 

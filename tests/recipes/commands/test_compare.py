@@ -457,6 +457,7 @@ def test_a_terminated_comparison_takes_its_child_with_it(tmp_path):
     assert len(json.loads(history.read_text())["loss"]) == epochs
 
 
+@pytest.mark.process
 def test_what_is_decided_in_reading_the_data_is_said_once(in_process, tmp_path, capsys):
     rows = "".join(f"{row % 9};{row % 5};1;{row % 2}\n" for row in range(80))
     (tmp_path / "x.csv").write_text("a;b;c;y\n" + rows)
