@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from recipes.shared.batches import Chunk, Nest
+from recipes.shared.batches import Chunk, Misuse, Nest
 
 Step = Callable[..., Mapping[str, Any] | None]  # from the parts of a batch to what this step alone came to, by name
 Values = dict[str, np.ndarray]  # by name, of every step of a chunk: (steps,) or (steps, values)
@@ -73,18 +73,15 @@ class Chunks:
         def results(*batch: Nest) -> tf.Tensor:
             returned = step(*batch)
             if not isinstance(returned, Mapping | None):
-                raise TypeError(
+                raise Misuse(
                     f"a step returned {type(returned).__name__}; it must return its results by name, as in"
                     ' {"loss": loss}, or None'
                 )
             values: dict[str, Any] = dict(returned or {})
-            measured: dict[str, Any] = {}
-            for metric in self._metrics:
-                result = metric.result()
-                measured |= result if isinstance(result, Mapping) else {metric.name: result}
-            tensors = [tf.cast(value, tf.float32) for value in (*values.values(), *measured.values())]
+            metrics = measured(self._metrics)
+            tensors = [tf.cast(value, tf.float32) for value in (*values.values(), *metrics.values())]
             shapes = [tuple(tensor.shape) for tensor in tensors]
-            self._names = list(zip([*values, *measured], shapes, strict=True))
+            self._names = list(zip([*values, *metrics], shapes, strict=True))
             self._returned = len(values)
             if not tensors:
                 return tf.zeros((0,))
@@ -177,6 +174,15 @@ class Chunks:
         return tf.reduce_mean(strategy.experimental_local_results(strategy.run(share)), axis=0)
 
 
+def measured(metrics: Sequence[keras.metrics.Metric]) -> dict[str, Any]:
+    """Return the results of `metrics` by name; one that has several by name, such as of each class, gives them all."""
+    results: dict[str, Any] = {}
+    for metric in metrics:
+        result = metric.result()
+        results |= result if isinstance(result, Mapping) else {metric.name: result}
+    return results
+
+
 def any_examples(array: tf.Tensor) -> tf.TensorSpec:
     """Return the form of `array` with any number of examples."""
     return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
@@ -185,4 +191,3 @@ def any_examples(array: tf.Tensor) -> tf.TensorSpec:
 def _over_workers(results: tf.Tensor) -> tf.Tensor:
     on_device = tf.identity(results)  # TensorFlow asks where it is
     return tf.distribute.get_replica_context().all_reduce("MEAN", on_device)
-

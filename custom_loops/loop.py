@@ -1,20 +1,24 @@
 """Drives a `train_step` as `model.fit` drives its own: epochs, executions, validation, callbacks.
 
 What it does is what fit does, with the same bits in the end (docs/why-results-differ.md). How it is faster is in
-`chunks.py`. It can be copied into another project, together with `chunks.py` and `recipes/shared/batches.py`.
+`chunks.py`.
 """
 
-import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from custom_loops.chunks import Chunks, Step, any_examples
-from recipes.shared.batches import Batches, Execution, StepCallback
+from custom_loops.chunks import Chunks, Step, any_examples, measured
+from recipes.shared.batches import Batches, Execution, Misuse
+from recipes.shared.callbacks import Hooks, StepCallback
 
 Optimizers = keras.optimizers.Optimizer | Mapping[keras.optimizers.Optimizer, keras.Model] | None
+ONE_DEVICE = (
+    "a train step without a Keras optimizer trains on one device: under a strategy it would have to add up the"
+    " gradients of all replicas itself; leave out --strategy"
+)
 
 
 class Loop:
@@ -37,7 +41,7 @@ class Loop:
         run_eagerly: compile nothing, so that a debugger can stop in a step.
 
     Raises:
-        ValueError: a train step without a Keras optimizer, under a strategy.
+        Misuse: a train step without a Keras optimizer, under a strategy.
     """
 
     def __init__(
@@ -56,13 +60,18 @@ class Loop:
         self.model = model
         self.metrics = metrics
         self.steps_per_execution = steps_per_execution
-        self.optimizers = _own(model, optimizers)
+        self.optimizers = (
+            dict(optimizers) if isinstance(optimizers, Mapping) else {optimizers: model} if optimizers else {}
+        )
+        for optimizer, trained in self.optimizers.items():
+            optimizer.build(trained.trainable_variables)  # before tracing: a graph cannot create variables twice
+        if len(self.optimizers) == 1:
+            (model.optimizer,) = self.optimizers
+        else:
+            model.optimizers = list(self.optimizers)
         if tf.distribute.has_strategy():
             if not self.optimizers:
-                raise ValueError(
-                    "a train step without a Keras optimizer trains on one device: under a strategy it would have to add"
-                    " up the gradients of all replicas itself; leave out --strategy"
-                )
+                raise Misuse(ONE_DEVICE)
             jit_compile = False  # XLA cannot add up over devices; Keras' "auto" leaves it off as well
         self.jit_compile = jit_compile
         self._steps = train_step, test_step
@@ -83,8 +92,7 @@ class Loop:
             verbose: 0 silent, 1 progress bar, 2 a line an epoch.
 
         Raises:
-            ValueError: a callback needs a compiled model.
-            TypeError: a step returned something else than results by name.
+            Misuse: a step returned something else than results by name.
         """
         for _ in self.epochs(batches, epochs=epochs, callbacks=callbacks, verbose=verbose):
             pass
@@ -98,49 +106,40 @@ class Loop:
 
         To end the training early set `model.stop_training`: a `break` would leave `on_train_end` out.
         """
-        model = self.model
-        model.stop_training = False
-        logs: dict[str, Any] = {}
-        with _explained():
-            hooks = keras.callbacks.CallbackList(
-                list(callbacks),
-                add_history=True,
-                add_progbar=verbose != 0,
-                model=model,
-                verbose=verbose,
-                epochs=epochs,
-                steps=batches.steps,
-                loop=self,  # for a `StepCallback`
-            )
-            watching = [callback for callback in hooks.callbacks if isinstance(callback, StepCallback)]
-            self.batches = batches
-            hooks.on_train_begin()
-            for epoch in range(batches.first_epoch, epochs):
-                self._reset()
-                hooks.on_epoch_begin(epoch)
-                self._compile()
-                watched = {step for callback in watching for step in callback.steps_to_watch(batches.steps)}
-                for execution in batches.executions(epoch, self.steps_per_execution, watched):
-                    hooks.on_train_batch_begin(execution.first)
-                    hooks.on_train_batch_end(execution.last, self._run(self._train_chunks, execution, watching))
-                    if model.stop_training:
-                        break
-                logs = self._results()  # before validation, which uses the same metrics
-                if self._test_chunks is not None and batches.validates:
-                    executions = batches.validation_executions(self.steps_per_execution)
-                    logs |= {f"val_{name}": value for name, value in self._evaluate(executions, hooks).items()}
-                hooks.on_epoch_end(epoch, logs)
-                yield logs
+        model, logs = self.model, dict[str, Any]()
+        hooks = Hooks(model, callbacks, epochs=epochs, steps=batches.steps, verbose=verbose, loop=self)
+        watching = [callback for callback in hooks.callbacks if isinstance(callback, StepCallback)]
+        self.batches = batches
+        hooks.on_train_begin()
+        for epoch in range(batches.first_epoch, epochs):
+            self._reset()
+            hooks.on_epoch_begin(epoch)
+            self._compile()
+            watched = {step for callback in watching for step in callback.steps_to_watch(batches.steps)}
+            for execution in batches.executions(epoch, self.steps_per_execution, watched):
+                hooks.on_train_batch_begin(execution.first)
+                hooks.on_train_batch_end(execution.last, self._run(self._train_chunks, execution, watching))
                 if model.stop_training:
                     break
-            for optimizer in self.optimizers:
-                optimizer.finalize_variable_values(model.trainable_variables)  # averaged weights, if it keeps any
-            hooks.on_train_end(logs)
+            logs = self._results()  # before validation, which uses the same metrics
+            if self._test_chunks is not None and batches.has("validation"):
+                executions = batches.executions_in_order("validation", self.steps_per_execution)
+                logs |= {f"val_{name}": value for name, value in self._evaluate(executions, hooks).items()}
+            hooks.on_epoch_end(epoch, logs)
+            yield logs
+            if model.stop_training:
+                break
+        for optimizer, trained in self.optimizers.items():
+            optimizer.finalize_variable_values(trained.trainable_variables)  # averaged weights, if it keeps any
+        hooks.on_train_end(logs)
 
-    def evaluate(self, batches: Batches) -> dict[str, Any]:
-        """Return the metrics over the test part by name, as `model.evaluate(..., return_dict=True)` does."""
-        with _explained():
-            return self._evaluate(batches.test_executions(), keras.callbacks.CallbackList())
+    def evaluate(self, batches: Batches, part: str = "test") -> dict[str, Any]:
+        """Return the metrics over a part by name, as `model.evaluate(..., return_dict=True)` does.
+
+        Raises:
+            Misuse: there is no such part, or no test step.
+        """
+        return self._evaluate(batches.executions_in_order(part), keras.callbacks.CallbackList())
 
     @property
     def train_step(self) -> Any:
@@ -178,7 +177,7 @@ class Loop:
 
     def _evaluate(self, executions: Iterable[Execution], hooks: keras.callbacks.CallbackList) -> dict[str, Any]:
         if self._test_chunks is None:
-            raise ValueError("this loop has no test_step, so it cannot evaluate")
+            raise Misuse("this loop has no test_step, so it cannot evaluate")
         hooks.on_test_begin()
         self._reset()
         for execution in executions:
@@ -205,37 +204,5 @@ class Loop:
 
     def _results(self) -> dict[str, Any]:
         """Return the metrics by name, as fit's logs have them: a number, or an array where there are several."""
-        logs: dict[str, Any] = {}
-        for metric in self.metrics:
-            result = metric.result()
-            logs |= result if isinstance(result, Mapping) else {metric.name: result}
-        arrays = {name: keras.ops.convert_to_numpy(value) for name, value in logs.items()}
+        arrays = {name: keras.ops.convert_to_numpy(value) for name, value in measured(self.metrics).items()}
         return {name: float(array) if array.ndim == 0 else array for name, array in arrays.items()}
-
-
-def _own(model: keras.Model, optimizers: Optimizers) -> tuple[keras.optimizers.Optimizer, ...]:
-    """Build each for what it trains: a graph cannot create variables twice. Let callbacks find them on the model."""
-    if optimizers is None:
-        return ()
-    owned = optimizers if isinstance(optimizers, Mapping) else {optimizers: model}
-    for optimizer, trained in owned.items():
-        optimizer.build(trained.trainable_variables)
-    if len(owned) == 1:
-        (model.optimizer,) = owned
-    else:
-        model.optimizers = list(owned)
-    return tuple(owned)
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Turn into one line what Keras says of a model that was never compiled."""
-    try:
-        yield
-    except ValueError as error:
-        if "call `compile()`" not in str(error):
-            raise
-        raise ValueError(
-            "a callback needs a compiled model, and a custom loop has none; use it on the fit side,"
-            " or let it call the model instead of fit, evaluate or predict"
-        ) from error

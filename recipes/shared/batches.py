@@ -1,12 +1,11 @@
 """One epoch after another, cut into batches: the same object feeds `model.fit` and `custom_loops.loop.Loop`.
 
-A batch is a tuple, `(x,)`, `(x, y)` or `(x, y, weights)`; each part is an array, or a dict or tuple of arrays. This
-module imports TensorFlow, Keras and NumPy alone: it can be copied into another project, together with `loop.py` and
-`chunks.py`.
+A batch is a tuple, `(x,)`, `(x, y)` or `(x, y, weights)`; each part is an array, or a dict or tuple of arrays.
 """
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +16,10 @@ import tensorflow as tf
 
 Nest = Any  # an array, or a dict, list or tuple of nests
 Block = tuple[Nest, tf.Tensor]  # arrays, and which of their rows come in which order
+
+
+class Misuse(ValueError):
+    """A mistake in how a pair uses batches or a loop. Its text is one line: what is wrong and what to do."""
 
 
 @dataclass(frozen=True)
@@ -53,43 +56,6 @@ class Execution:
     first: int
     last: int
     chunks: Iterable[Chunk]
-
-
-class StepCallback(keras.callbacks.Callback):
-    """A callback to which `custom_loops.loop.Loop` shows single steps, and itself; `model.fit` shows neither.
-
-    All methods do nothing here.
-    """
-
-    @property
-    def loop(self) -> Any:
-        """The `Loop` that trains; None if `model.fit` or a loop without a driver does."""
-        return (self.params or {}).get("loop")
-
-    def steps_to_watch(self, steps: int) -> Collection[int]:
-        """Return which of the coming epoch's `steps` steps, counted from 0, shall be chunks of their own."""
-        return ()
-
-    def on_chunk_begin(self, first_step: int) -> None:
-        """Called before the steps of a chunk."""
-
-    def on_chunk_end(self, first_step: int, values: dict[str, np.ndarray], metrics: dict[str, np.ndarray]) -> None:
-        """Called after the steps of a chunk.
-
-        Args:
-            first_step: of the chunk, counted from 0 in each epoch.
-            values: what each step returned, by name: (steps,).
-            metrics: the metrics after each step, by name: (steps, ...).
-        """
-
-    def steps_done(self, batch: int) -> int:
-        """Return how many steps of the epoch are done after an execution whose last batch is `batch`.
-
-        fit counts past the end in a last execution that is shorter than the others; where the number of steps is not
-        known beforehand, its count has to be believed.
-        """
-        steps = (self.params or {}).get("steps")
-        return batch + 1 if steps is None else min(batch + 1, int(steps))
 
 
 class Order(Protocol):
@@ -165,7 +131,7 @@ class ClassesOfExamples:
         steps: in an epoch; as many as see each example once on average, if not given.
 
     Raises:
-        ValueError: there are fewer classes.
+        Misuse: there are fewer classes.
     """
 
     gather = staticmethod(InOrder.gather)
@@ -173,7 +139,7 @@ class ClassesOfExamples:
     def __init__(self, labels: np.ndarray, classes: int, examples: int, steps: int | None = None) -> None:
         self._members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
         if classes > len(self._members):
-            raise ValueError(f"a batch of {classes} classes, and there are {len(self._members)}")
+            raise Misuse(f"a batch of {classes} classes, and there are {len(self._members)}")
         self.classes, self.examples = classes, examples
         self.steps = steps or max(1, len(labels) // (classes * examples))
 
@@ -225,13 +191,11 @@ class SideBySide:
 
 
 class Stream(Protocol):
-    """Training data that is read while it trains (`recipes.shared.streaming.Streamed`)."""
+    """Training data that is read while it trains, block by block."""
 
     def __len__(self) -> int: ...
 
-    def blocks(
-        self, batch_size: int, steps_per_execution: int | None
-    ) -> Callable[[int, int], Iterable[Block]]:
+    def blocks(self, batch_size: int, steps_per_execution: int | None) -> Callable[[int, int], Iterable[Block]]:
         """Return a function from seed and epoch to the epoch's examples, in blocks of whole batches."""
 
     def batches(self, batch_size: int, order: Callable[[], tuple[int, int]]) -> tf.data.Dataset:
@@ -273,15 +237,16 @@ class Batches(keras.callbacks.Callback):
         super().__init__()
         self.batch_size, self.seed = batch_size, seed
         self.first_epoch = self.first_step = 0
-        self._epoch = 0
         self._stream: Any = None if isinstance(train, tuple | list) else train
+        self._parts = {
+            name: _tensors(part)
+            for name, part in (("train", train), ("validation", validation), ("test", test))
+            if isinstance(part, tuple | list) and _length(part)
+        }
         self.examples = len(train) if self._stream is not None else _length(train)
         self.order: Order = order or Shuffled(self.examples, batch_size)
-        self._train = () if self._stream is not None else _tensors(train)
-        self._held_out = {
-            name: None if part is None or not _length(part) else (_tensors(part), held_out(_length(part), batch_size))
-            for name, part in (("validation", validation), ("test", test))
-        }
+        self._held_out = held_out
+        self._epoch = 0
         # a stream has an order of its own
         self._rows = _variable(self.order.rows(seed, 0)) if self._stream is None else None
         self._blocks: dict[int | None, Callable[[int, int], Iterable[Block]]] = {}
@@ -291,16 +256,17 @@ class Batches(keras.callbacks.Callback):
         """Batches in an epoch."""
         return self.order.steps
 
-    @property
-    def validates(self) -> bool:
-        """Whether there is a validation part."""
-        return self._held_out["validation"] is not None
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Set the order of the epoch whose iterator is about to be made."""
-        self._epoch = epoch
-        if self._rows is not None:
+        if self._rows is not None and epoch != self._epoch:
             self._rows.assign(self.order.rows(self.seed, epoch))
+        self._epoch = epoch
+
+    def examples_in(self, steps: int) -> int:
+        """Return how many examples the first `steps` steps of an epoch see."""
+        if self._rows is None or self._rows.shape.rank == 1:
+            return min(steps * self.batch_size, self.examples)
+        return steps * int(self._rows.shape[1])
 
     @property
     def train(self) -> tf.data.Dataset:
@@ -312,27 +278,43 @@ class Batches(keras.callbacks.Callback):
         if self._stream is not None:
             dataset: tf.data.Dataset = self._stream.batches(self.batch_size, lambda: (self.seed, self._epoch))
             return dataset
-        return _dataset(self._train, self.order, self._rows, self.batch_size)
+        return _dataset(self._parts["train"], self.order, self._rows, self.batch_size)
 
     @property
     def validation(self) -> tf.data.Dataset | None:
         """The validation part, for `fit`; None if there is none."""
-        return self._held_out_dataset("validation")
+        return self.in_order("validation") if self.has("validation") else None
 
     @property
-    def test(self) -> tf.data.Dataset | None:
-        """The test part, for `evaluate`; None if there is none."""
-        return self._held_out_dataset("test")
+    def test(self) -> tf.data.Dataset:
+        """The test part, for `evaluate`."""
+        return self.in_order("test")
+
+    def has(self, part: str) -> bool:
+        """Return whether there are examples in memory of `part`: "train", "validation" or "test"."""
+        return part in self._parts
+
+    def in_order(self, part: str) -> tf.data.Dataset:
+        """Return "train", "validation" or "test" for `evaluate`: batch by batch, in the order of its examples.
+
+        Raises:
+            Misuse: there is no such part in memory.
+        """
+        arrays, order = self._part(part)
+        return _dataset(arrays, order, order.rows(0, 0), self.batch_size)
 
     def example(self, count: int) -> tuple[Nest, ...]:
-        """Return the first `count` examples of the training part as a batch, or all if there are fewer."""
+        """Return the first `count` examples of the training part as a batch, or all if there are fewer.
+
+        Where batches have a form of their own, such as so many examples of each class, it is the first batch.
+        """
         if self._stream is not None:
             first: tuple[Nest, ...] = self._stream.first(count).arrays
             return tf.nest.map_structure(tf.constant, first)
         rows = self.order.rows(self.seed, 0)
-        if rows.shape.rank == 2:  # a batch of this order has a form of its own
-            return self.order.gather(self._train, rows[0])
-        return self.order.gather(self._train, tf.range(min(count, self.examples)))
+        return self.order.gather(
+            self._parts["train"], rows[0] if rows.shape.rank == 2 else tf.range(min(count, self.examples))
+        )
 
     def executions(
         self, epoch: int, steps_per_execution: int | None = None, watched: Collection[int] = ()
@@ -344,8 +326,9 @@ class Batches(keras.callbacks.Callback):
             steps_per_execution: batches in each; None is all.
             watched: steps that shall be chunks of their own.
         """
-        if self._stream is None:
-            blocks: Iterable[Block] = [(_read(self._train), self.order.rows(self.seed, epoch))]
+        self.on_epoch_begin(epoch)  # of which nobody may have told it
+        if self._rows is not None:
+            blocks: Iterable[Block] = [(_read(self._parts["train"]), tf.convert_to_tensor(self._rows))]
         else:
             if steps_per_execution not in self._blocks:  # to make them takes longer than an epoch may
                 self._blocks[steps_per_execution] = self._stream.blocks(self.batch_size, steps_per_execution)
@@ -354,25 +337,27 @@ class Batches(keras.callbacks.Callback):
         executions = _executions(blocks, self.order, self.batch_size, steps_per_execution or self.steps, watched)
         return (execution for execution in executions if execution.first >= first_step)
 
-    def validation_executions(self, steps_per_execution: int | None = None) -> Iterator[Execution]:
-        """Return the executions of the validation part."""
-        return self._held_out_executions("validation", steps_per_execution)
+    def executions_in_order(self, part: str, steps_per_execution: int | None = None) -> Iterator[Execution]:
+        """Return the executions of "train", "validation" or "test", in the order of its examples, for `Loop`.
 
-    def test_executions(self, steps_per_execution: int | None = None) -> Iterator[Execution]:
-        """Return the executions of the test part."""
-        return self._held_out_executions("test", steps_per_execution)
-
-    def _held_out_dataset(self, name: str) -> tf.data.Dataset | None:
-        part = self._held_out[name]
-        return None if part is None else _dataset(*part, part[1].rows(0, 0), self.batch_size)
-
-    def _held_out_executions(self, name: str, steps_per_execution: int | None) -> Iterator[Execution]:
-        part = self._held_out[name]
-        if part is None:
-            raise ValueError(f"these batches have no {name} part")
-        arrays, order = part
+        Raises:
+            Misuse: there is no such part in memory.
+        """
+        arrays, order = self._part(part)
         blocks = [(_read(arrays), order.rows(0, 0))]
         return _executions(blocks, order, self.batch_size, steps_per_execution or order.steps)
+
+    def fingerprint(self) -> list[int]:
+        """Return what shows that training data have changed: sizes, and sums of the bytes where they are in memory."""
+        if self._stream is not None or (isinstance(self.order, Shuffled) and self.order.shards):
+            return [*(self._stream or self.order).shards]
+        arrays = [each for each in tf.nest.flatten(self._parts["train"]) if not isinstance(each, tf.Variable)]
+        return [self.examples, *(zlib.adler32(np.ascontiguousarray(array.numpy()).data) for array in arrays)]
+
+    def _part(self, name: str) -> tuple[Nest, Order]:
+        if name not in self._parts:
+            raise Misuse(f"there is no {name} part in memory, only {', '.join(self._parts) or 'a stream'}")
+        return self._parts[name], self._held_out(_length(self._parts[name]), self.batch_size)
 
 
 def epoch_order(examples: int | Sequence[int], seed: int | tf.Tensor, epoch: int | tf.Tensor) -> tf.Tensor:
@@ -411,7 +396,7 @@ def _shuffled(examples: int, seeds: tf.Tensor) -> tf.Tensor:
 
 
 def _length(arrays: Nest) -> int:
-    return len(tf.nest.flatten(arrays)[0])
+    return int(tf.nest.flatten(arrays)[0].shape[0])
 
 
 def _tensors(arrays: Nest) -> Nest:

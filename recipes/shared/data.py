@@ -1,23 +1,21 @@
-"""From raw examples to training, validation and test parts, and the order in which training sees them."""
+"""From raw examples to training, validation and test parts."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from sklearn.model_selection import StratifiedKFold
 
 from recipes.shared import distribution, examples, images, pixels, preprocessing, sources, streaming, targets
+from recipes.shared.batches import Batches, Order, Shuffled
 from recipes.shared.errors import UsageError
 from recipes.shared.files import kind_of
 from recipes.shared.hparams import HParams
 from recipes.shared.splits import Split as Split
-from recipes.shared.splits import epoch_order as epoch_order
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,28 @@ class Dataset:
     def num_classes(self) -> int:
         """How many classes there are; 0 for regression."""
         return len(self.class_names)
+
+    def batches(self, hparams: HParams, order: Order | None = None) -> Batches:
+        """Return what feeds both sides: batches of `hparams.batch_size`, shuffled by `hparams.seed` and the epoch.
+
+        Args:
+            hparams: of the run.
+            order: of the training part, if it is not to be shuffled.
+
+        Raises:
+            UsageError: a full batch has fewer examples than there are replicas.
+        """
+        batch_size = hparams.batch_size
+        distribution.require_a_share_for_each(batch_size)
+        streamed = isinstance(self.train, streaming.Streamed)
+        return Batches(
+            self.train if streamed else self.train.arrays,
+            batch_size,
+            seed=hparams.seed,
+            validation=self.validation.arrays,
+            test=self.test.arrays,
+            order=order or Shuffled(len(self.train), batch_size, self.train.shards),
+        )
 
 
 def load(hparams: HParams, task: sources.Task) -> Dataset:
@@ -188,65 +208,6 @@ def one_hot(dataset: Dataset) -> Dataset:
     """Return `dataset` with its class indices as float32 one-hot rows of shape (examples, classes)."""
     identity = np.eye(dataset.num_classes, dtype=np.float32)
     return map_targets(dataset, lambda labels: identity[labels])
-
-
-class EpochOrder(keras.callbacks.Callback):
-    """Feeds `model.fit` batches in the order that `epoch_order` gives. Pass it to `fit` as a callback as well.
-
-    Args:
-        split: the training data.
-        seed: of the order.
-    """
-
-    def __init__(self, split: Split, seed: int) -> None:
-        super().__init__()
-        self.split = split
-        self.seed = seed
-        self.epoch = 0
-        streamed = isinstance(split, streaming.Streamed)  # a stream has an order of its own
-        variable = distribution.plain_variable if tf.distribute.has_strategy() else tf.Variable
-        self.order: Any = None if streamed else variable(tf.range(len(split)), trainable=False)
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Set the order of the epoch whose iterator is about to be made."""
-        self.epoch = epoch
-        if self.order is not None:
-            self.order.assign(epoch_order(self.split.examples, self.seed, epoch))
-
-    def batches(self, batch_size: int) -> tf.data.Dataset:
-        """Return one epoch of shuffled batches; the last one may be short.
-
-        It is finite and its cardinality is known, so that `fit` starts it anew each epoch. (An endless dataset with
-        `steps_per_epoch` makes too many updates when `steps_per_execution` does not divide the steps.)
-        """
-        distribution.require_a_share_for_each(batch_size)
-        if isinstance(self.split, streaming.Streamed):
-            return self.split.batches(batch_size, lambda: (self.seed, self.epoch))
-        return _gathered(self.split, self.order, batch_size)
-
-
-def batches(split: Split, batch_size: int) -> tf.data.Dataset:
-    """Return the examples of `split` in their own order, for validation and test; the last batch may be short."""
-    if tf.distribute.has_strategy():  # for the same shares of a short batch as in training
-        return _gathered(split, tf.range(len(split)), batch_size)
-    return tf.data.Dataset.from_tensor_slices((split.x, split.y)).batch(batch_size).prefetch(tf.data.AUTOTUNE)
-
-
-def _gathered(split: Split, order: tf.Variable | tf.Tensor, batch_size: int) -> tf.data.Dataset:
-    """Return one epoch of the examples in `order`, which is read when they are made; the last batch may be short.
-
-    A strategy cannot know the size of these batches, so it cuts each as it comes: ceil(size / replicas) examples for
-    every replica as long as there are some. A dataset that was made by `batch` would be cut by its full batches, and
-    of a short one the last replicas got nothing (tensorflow/python/distribute/input_lib.py, `_make_rebatch_fn`).
-    """
-    x, y = tf.constant(split.x), tf.constant(split.y)
-    steps = -(-len(split) // batch_size)
-
-    def gather(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        rows = order[step * batch_size : (step + 1) * batch_size]
-        return tf.gather(x, rows), tf.gather(y, rows)
-
-    return tf.data.Dataset.range(steps).map(gather).prefetch(tf.data.AUTOTUNE)
 
 
 def _take(features: sources.Features, rows: np.ndarray) -> sources.Features:

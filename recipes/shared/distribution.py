@@ -13,7 +13,6 @@ import signal
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -268,21 +267,6 @@ def _resolver() -> Any:
     return resolvers.SimpleClusterResolver(
         cluster, task_type="worker", task_id=worker.index, num_accelerators={"GPU": gpus}
     )
-
-
-def plain_variable(value: Any, trainable: bool = False) -> Any:
-    """Return a `tf.Variable` on the host that no strategy copies to its devices, for what tf.data reads.
-
-    A strategy makes the variables of the thread that entered its scope; another thread makes plain ones.
-    """
-    import tensorflow as tf
-
-    def make() -> Any:
-        with tf.device("CPU:0"):
-            return tf.Variable(value, trainable=trainable)
-
-    with ThreadPoolExecutor(1) as outside:
-        return outside.submit(make).result()
 
 
 def require_a_share_for_each(batch_size: int) -> None:

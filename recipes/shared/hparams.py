@@ -69,6 +69,12 @@ class HParams:
             if isinstance(value, int) and field.name not in ("seed", "split_seed"):
                 self.require(value < 2**31, field.name, "below 2147483648, as TensorFlow counts")
 
+    @property
+    def execution(self) -> dict[str, Any]:
+        """How steps are run, for `model.compile` and `Loop` alike; what is not given is left to their defaults."""
+        steps = {} if self.steps_per_execution is None else {"steps_per_execution": self.steps_per_execution}
+        return steps | {"jit_compile": self.jit_compile}
+
     def require(self, holds: bool, name: str, condition: str) -> None:
         """Raise a UsageError about the field `name` unless `holds`; `condition` completes "it must be ..."."""
         if not holds:

@@ -1,6 +1,6 @@
 """Which learning rate each update used, found out without slowing the updates down."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from recipes.shared.hparams import HParams
 
+Rate = float | Callable[[tf.Tensor], tf.Tensor]
 BLOCK = 256  # updates whose rates are computed at once, where the length of the epoch is not known
 
 
@@ -18,15 +19,20 @@ class LearningRates:
     step of a small model. A rate that callbacks may change is read when the update has been made.
 
     Args:
-        model: whose optimizer knows the rate, if it has one.
-        params: what callbacks are told about the training; `custom_loops.loop` puts the `learning_rate` of a train
-            step that has no optimizer there: a number, or a function from the number of updates made before.
-        hparams: have the last word, if nothing else knows.
+        optimizer: has the rate, if there is one.
+        given: the rate of a train step that has no optimizer: a number, or a function from the number of updates made
+            before (int32) to the rate.
+        hparams: have the last word, if neither is given.
+        steps: in an epoch, if that is known.
     """
 
-    def __init__(self, model: keras.Model, params: Mapping[str, Any], hparams: HParams) -> None:
-        given = params.get("learning_rate")
-        optimizer = getattr(model, "optimizer", None)
+    def __init__(
+        self,
+        optimizer: keras.optimizers.Optimizer | None,
+        given: Rate | None,
+        hparams: HParams,
+        steps: int | None = None,
+    ) -> None:
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # loss scaling wraps it
         # Keras shows the current value of a schedule, but not the schedule
         schedule: Any = given if callable(given) else getattr(optimizer, "_learning_rate", None)
@@ -37,7 +43,7 @@ class LearningRates:
             self._read = lambda: float(keras.ops.convert_to_numpy(optimizer.learning_rate))
         else:
             self._read = lambda: float(hparams.learning_rate if given is None else given)
-        self._block = params.get("steps") or BLOCK
+        self._block = steps or BLOCK
         self._known: list[float] = []
         self._first_known = 0
 

@@ -8,9 +8,9 @@ the digits MLP with TensorFlow 2.21).
 
 import contextlib
 import contextvars
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import keras
 import tensorflow as tf
@@ -22,17 +22,7 @@ from recipes.shared.hparams import HParams
 NOT_COMPILED = {"learning_rate", "batch_size", "epochs", "seed"}
 
 
-class Trainable(Protocol):
-    """A compiled `keras.Model`, or a `custom_loops.loop.Loop`."""
-
-    optimizer: Any
-
-    @property
-    def variables(self) -> Sequence[keras.Variable]:
-        """Weights and seed states."""
-
-
-Made = TypeVar("Made", bound=Trainable)
+Made = TypeVar("Made")  # a compiled `keras.Model`, or a `custom_loops.loop.Loop`
 
 
 @dataclass
@@ -84,22 +74,23 @@ def reuse(made: Made, hparams: HParams) -> Made:
     Raises:
         ValueError: the learning rate is a part of the program.
     """
-    if made.optimizer is None or not any(each is made.optimizer.learning_rate for each in made.optimizer.variables):
+    model: Any = getattr(made, "model", made)
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None or not any(each is optimizer.learning_rate for each in optimizer.variables):
         raise ValueError("this learning rate is compiled into the step, so the program cannot be reused")
     programs = _kept.get()
     if programs is None:
         return made
-    model: Any = getattr(made, "model", made)
-    made.optimizer.build(model.trainable_variables)  # fit would do that at its first step
+    optimizer.build(model.trainable_variables)  # fit would do that at its first step
     compiled = {name: value for name, value in asdict(hparams).items() if name not in NOT_COMPILED}
-    shapes = [tuple(variable.shape) for variable in made.variables]
+    shapes = [tuple(variable.shape) for variable in model.variables]
     key = (type(made).__name__, type(hparams).__module__, repr(compiled), repr(shapes))
     found = programs.made.setdefault(key, made)
-    for variable, initial in zip(_state(found), _state(made), strict=True):
+    for variable, initial in zip(_state(getattr(found, "model", found)), _state(model), strict=True):
         variable.assign(initial)
     return found
 
 
-def _state(trainable: Trainable) -> list[keras.Variable]:
+def _state(model: keras.Model) -> list[keras.Variable]:
     """Return all that training changes; the metrics are reset by whoever trains."""
-    return [*trainable.variables, *trainable.optimizer.variables]
+    return [*model.variables, *model.optimizer.variables]

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from recipes.shared import interruption, runtime, state
+from recipes.shared.callbacks import Logs, StepCallback
 from recipes.shared.errors import NoRoom, TrainingDiverged
 from recipes.shared.files import ResultFolder, write_json
 from recipes.shared.hparams import HParams
 
-Logs = Mapping[str, float] | None
 SAVED = ("history", "epoch_seconds", "updates", "steps_per_execution", "_checked", "_initial")
 SECONDS_BETWEEN_WRITES = 1.0  # history.json is rewritten whole; a recipe with a thousand short epochs would crawl
 
@@ -31,17 +30,12 @@ def scalars(logs: Logs) -> dict[str, Any]:
     return flat
 
 
-def steps_done(batch: int, params: Mapping[str, Any]) -> int:
-    """Return how many steps of the epoch are done after an execution whose last batch is `batch`.
-
-    fit counts past the end in a last execution that is shorter than the others; where the number of steps is not
-    known beforehand, its count has to be believed.
-    """
-    steps = params.get("steps")
-    return batch + 1 if steps is None else min(batch + 1, int(steps))
+def losses(named: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what of logs or results of a step is a loss: what is called "loss", or "<something>_loss"."""
+    return {name: value for name, value in (named or {}).items() if name == "loss" or name.endswith("_loss")}
 
 
-class Recorder(keras.callbacks.Callback):
+class Recorder(StepCallback):
     """Works in `model.fit` and in `custom_loops.loop` alike.
 
     Attributes:
@@ -77,7 +71,7 @@ class Recorder(keras.callbacks.Callback):
             self.parent.write_config()  # before its children have ended, so that the run can be resumed
         self.write_config()
         compiled = getattr(self.model, "compiled", False)
-        self.jit_compile = self.model.jit_compile if compiled else (self.params or {}).get("jit_compile")
+        self.jit_compile = self.model.jit_compile if compiled else getattr(self.loop, "jit_compile", None)
         self._initial = self._initial or state.digest(self.model.trainable_variables)  # a resumed run has moved since
 
     def get_state(self) -> dict[str, Any]:
@@ -125,26 +119,26 @@ class Recorder(keras.callbacks.Callback):
         interruption.stop_if_asked()
         # the last may be shorter, where a recipe says so
         self.steps_per_execution = max(self.steps_per_execution, batch - self._first_batch + 1)
-        steps = steps_done(batch, self.params or {})
+        steps = self.steps_done(batch)
         if steps > self._checked:
             only = steps == self._checked + 1
-            self._check(
-                steps - 1, np.array([(logs or {}).get("loss", 0.0)]), "at step {}" if only else "at or before step {}"
-            )
+            self._check(steps - 1, losses(logs), "at step {}" if only else "at or before step {}")
             self._checked = steps
 
-    def on_train_chunk_end(self, first_step: int, logs: Mapping[str, np.ndarray], losses: np.ndarray) -> None:
-        """Check each step of a compiled chunk. Only the custom loop calls this; fit does not show single steps."""
-        self._check(first_step, losses, "at step {}")
-        self._checked = first_step + len(losses)
+    def on_chunk_end(self, first_step: int, values: dict[str, np.ndarray], metrics: dict[str, np.ndarray]) -> None:
+        """Check each step of a chunk."""
+        self._check(first_step, losses(values) or losses(metrics), "at step {}")
+        self._checked = first_step + len(next(iter((values | metrics).values()), ()))
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Add the epoch to the history; its validation shows whether the last update ruined the weights."""
         self.epoch_seconds.append(time.perf_counter() - self._epoch_began)
         self.updates += self._checked
         logs = scalars(logs)
-        self._check(self._checked - 1, np.array([logs.get("loss", 0.0)]), "by step {}")
-        self._check(self._checked - 1, np.array([logs.get("val_loss", 0.0)]), "in validation, after step {}")
+        validation = {name: value for name, value in losses(logs).items() if name.startswith("val_")}
+        trained = {name: value for name, value in losses(logs).items() if name not in validation}
+        self._check(self._checked - 1, trained, "by step {}")
+        self._check(self._checked - 1, validation, "in validation, after step {}")
         for name, value in logs.items():
             self.history.setdefault(name, []).append(float(value))
         self._unwritten = True
@@ -166,13 +160,16 @@ class Recorder(keras.callbacks.Callback):
         """Return whether any trainable variable differs from its initial value."""
         return state.digest(self.model.trainable_variables) != self._initial
 
-    def _check(self, first_step: int, losses: np.ndarray, where: str) -> None:
-        finite = np.isfinite(losses)
-        if self.diverged is None and not finite.all():
-            step = first_step + int(np.argmin(finite)) + 1
-            value = "NaN" if math.isnan(losses[np.argmin(finite)]) else "infinite"
-            self.diverged = TrainingDiverged(
-                f"the loss became {value} {where.format(step)} of epoch {self._epoch + 1};"
-                f" try {self.remedy}. The logs are in {self.folder}"
-            )
-            self.model.stop_training = True
+    def _check(self, first_step: int, found: Mapping[str, Any], where: str) -> None:
+        """Stop the training if one of the losses `found`, by name, is not finite at a step from `first_step` on."""
+        for name, values in found.items():
+            each = np.atleast_1d(np.asarray(values))
+            finite = np.isfinite(each)
+            if self.diverged is None and not finite.all():
+                step = first_step + int(np.argmin(finite)) + 1
+                value = "NaN" if math.isnan(each[np.argmin(finite)]) else "infinite"
+                self.diverged = TrainingDiverged(
+                    f"the {name.removeprefix('val_').replace('_', ' ')} became {value} {where.format(step)}"
+                    f" of epoch {self._epoch + 1}; try {self.remedy}. The logs are in {self.folder}"
+                )
+                self.model.stop_training = True

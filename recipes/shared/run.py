@@ -11,11 +11,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from recipes.shared import preprocessing, runtime, scores, state
+from recipes.shared.batches import Batches
 from recipes.shared.checkpointing.callback import Checkpoints
 from recipes.shared.checkpointing.options import Saving
 from recipes.shared.data import Dataset
 from recipes.shared.errors import TrainingDiverged, noted
 from recipes.shared.hparams import HParams
+from recipes.shared.learning_rates import Rate
 from recipes.shared.logging_options import LoggingOptions
 from recipes.shared.recording import Recorder, scalars
 from recipes.shared.tensorboard_logging import pictures
@@ -72,17 +74,24 @@ class Run:
         self.checkpoints = Checkpoints(self.folder, identity, self.saving)
 
     def callbacks(
-        self, dataset: Dataset | None = None, *others: keras.callbacks.Callback
+        self,
+        batches: Batches | None = None,
+        *others: keras.callbacks.Callback,
+        learning_rate: Rate | None = None,
     ) -> list[keras.callbacks.Callback]:
-        """Return what to give to `fit`, to `Loop.train`, or to a `keras.callbacks.CallbackList` of your own.
+        """Return what to give to `fit`, to `Loop.train`, to `Hooks`, or to a `keras.callbacks.CallbackList`.
 
         Args:
-            dataset: what is trained on; without it TensorBoard gets no gradients.
+            batches: what is trained on, which comes first, to set the order of every epoch; without it TensorBoard gets
+                no gradients.
+            learning_rate: of a train step that has no optimizer, for TensorBoard: a number, or a function from the
+                number of updates made before (int32) to the rate.
             others: callbacks of yours, which come last. What they remember is kept in checkpoints: that of Keras' own,
                 and what a method `get_state()` returns, which `set_state(state)` gets back.
         """
-        self.logger.dataset = self.checkpoints.dataset = dataset
-        self.training_examples = len(dataset.train) if dataset is not None else 0
+        self.logger.batches = self.checkpoints.batches = batches
+        self.logger.learning_rate = learning_rate
+        self.training_examples = batches.examples_in(batches.steps) if batches is not None else 0
         callbacks: list[keras.callbacks.Callback] = [self.recorder]
         if self.logging.level != "nothing":
             callbacks.append(self.logger)
@@ -92,7 +101,7 @@ class Run:
                 {f"{type(callback).__name__} {position}": callback for position, callback in enumerate(callbacks)}
             )
             callbacks.insert(0, self.checkpoints)
-        return callbacks
+        return callbacks if batches is None else [batches, *callbacks]
 
     def keep(self, **owners: Any) -> None:
         """Let checkpoints save what a loop remembers between its epochs, outside variables and callbacks.
@@ -109,7 +118,7 @@ class Run:
 
     @property
     def first_epoch(self) -> int:
-        """Where a loop of your own begins, once it has called `on_train_begin`: at 0, or where the run was cut off."""
+        """Where the training that comes next begins, or the present one began: at 0, or where the run was cut off."""
         return self.checkpoints.first_epoch
 
     def child(self, name: str, hparams: HParams | None = None, remedy: str = "") -> "Run":

@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import keras
@@ -85,10 +85,11 @@ def save(path: Path, model: keras.Model) -> None:
 
 
 @contextlib.contextmanager
-def untouched(model: keras.Model) -> Iterator[None]:
-    """Put back what a look at `model` changes meanwhile: seed states, statistics, states of recurrent layers."""
+def untouched(model: keras.Model, metrics: Iterable[keras.metrics.Metric] = ()) -> Iterator[None]:
+    """Put back what a look at `model` changes meanwhile: seed states, statistics, states of recurrent layers, metrics."""
     trainable = {id(variable) for variable in model.trainable_variables}
     others = [variable for variable in model.variables if id(variable) not in trainable]
+    others += [variable for metric in metrics for variable in metric.variables]
     before = [keras.ops.convert_to_numpy(variable) for variable in others]  # TensorFlow's numpy() copies
     try:
         yield

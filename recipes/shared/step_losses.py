@@ -1,12 +1,10 @@
 """The loss of every single step, which the logs of Keras hide in a running mean."""
 
 import math
-from collections.abc import Mapping
 
-import keras
 import numpy as np
 
-from recipes.shared.recording import Logs, steps_done
+from recipes.shared.callbacks import Logs, StepCallback
 
 
 def between(mean_before: float, seen_before: int, mean: float, seen: int) -> float:
@@ -17,7 +15,7 @@ def between(mean_before: float, seen_before: int, mean: float, seen: int) -> flo
     return (mean * seen - mean_before * seen_before) / (seen - seen_before)
 
 
-class StepLosses(keras.callbacks.Callback):
+class StepLosses(StepCallback):
     """Collects them, in `model.fit` with `steps_per_execution=1` and in `custom_loops.loop` alike.
 
     Both log the mean over the examples of the epoch so far. The loss of a step is what that mean rose or fell by, so it
@@ -55,9 +53,9 @@ class StepLosses(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Take the mean after an execution of one step, unless the chunk has been taken already."""
-        if len(self._means) < self._before + steps_done(batch, self.params or {}):
+        if len(self._means) < self._before + self.steps_done(batch):
             self._means.append((logs or {})["loss"])
 
-    def on_train_chunk_end(self, first_step: int, logs: Mapping[str, np.ndarray], losses: np.ndarray) -> None:
-        """Take the means after the steps of a compiled chunk. Only the custom loop calls this."""
-        self._means.extend(logs["loss"].tolist())
+    def on_chunk_end(self, first_step: int, values: dict[str, np.ndarray], metrics: dict[str, np.ndarray]) -> None:
+        """Take the means after the steps of a chunk."""
+        self._means.extend(metrics["loss"].tolist())

@@ -14,14 +14,15 @@ import numpy as np
 import tensorflow as tf
 
 from recipes.shared import preprocessing
+from recipes.shared.batches import epoch_order, shard_order
 from recipes.shared.errors import UsageError
-from recipes.shared.splits import Split, epoch_order, shard_order
+from recipes.shared.splits import Split
 
 BLOCK_BYTES = 16 * 2**20  # of float32 features: 167 batches of 32 images of MNIST
 ALIGNMENT = 64  # bytes
 
 Shard = tuple[np.ndarray, np.ndarray]
-Block = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # x, y, and which rows of them come in which order
+Block = tuple[tuple[tf.Tensor, tf.Tensor], tf.Tensor]  # x and y, and which rows of them come in which order
 
 
 class Streamed(Split):
@@ -81,7 +82,7 @@ class Streamed(Split):
 
         return Streamed(read, self.shards, self.layers)
 
-    def feed(self, batch_size: int, steps_per_execution: int | None) -> Callable[[int, int], Iterator[Block]]:
+    def blocks(self, batch_size: int, steps_per_execution: int | None) -> Callable[[int, int], Iterator[Block]]:
         """Return a function from the seed and an epoch to its examples, in the order of `epoch_order`, in blocks.
 
         Blocks hold whole batches, but for the last, which may end in a short one. They are alike in size wherever they
@@ -103,7 +104,7 @@ class Streamed(Split):
             order = seed, epoch
             try:
                 for x, y in dataset:
-                    yield x, y, tf.range(len(x))
+                    yield (x, y), tf.range(len(x))
             except tf.errors.OpError:
                 raise self.failure or UsageError("the stream of shards ended early") from None
 

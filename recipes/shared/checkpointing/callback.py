@@ -2,36 +2,35 @@
 
 import shutil
 import sys
-import zlib
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
 import keras
-import numpy as np
 
 from recipes.shared import distribution, interruption, runtime, state
+from recipes.shared.batches import Batches
+from recipes.shared.callbacks import Logs, StepCallback
 from recipes.shared.checkpointing import states, storage
 from recipes.shared.checkpointing.options import Saving
 from recipes.shared.checkpointing.storage import Folder, Position
-from recipes.shared.data import Dataset
 from recipes.shared.errors import UsageError
 from recipes.shared.files import as_written, lock
 
-Logs = Mapping[str, Any] | None
+Newest = tuple[Position, dict[str, Any], list[str]] | None
 FOLDER = "checkpoints"
 
 
-class Checkpoints(keras.callbacks.Callback):
+class Checkpoints(StepCallback):
     """Saves after every epoch, when all callbacks and the loop's own code are through with it: as the next one begins.
 
     It stands before the callbacks that it keeps. What is saved in a hook is restored in the same one, and the variables
     once more in `on_train_begin`, for callbacks that look at the model there. Keras' callbacks reset themselves in
     `on_train_begin`, so what they remember must come later.
 
-    A custom loop hands over its variables, as `params["variables"]`, and may be saved within an epoch too: it asks
-    `first_step(epoch)` where to go on. `model.fit` begins every epoch at its beginning.
+    A `Loop` says what its step changes, and may be saved within an epoch too. `model.fit` and a loop written by hand
+    begin every epoch at its beginning.
 
     Args:
         folder: the run's; the checkpoints go below it.
@@ -39,8 +38,7 @@ class Checkpoints(keras.callbacks.Callback):
         saving: when to save, and whether to go on from the newest checkpoint.
 
     Attributes:
-        dataset: what is trained on, which must be the same too; None if that is not known.
-        first_epoch: of the present training; counted from 0, which it is unless it goes on.
+        batches: what is trained on, which must be the same too; None if that is not known.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any], saving: Saving) -> None:
@@ -48,9 +46,10 @@ class Checkpoints(keras.callbacks.Callback):
         self.path = folder / FOLDER
         self.identity = identity
         self.saving = saving
-        self.dataset: Dataset | None = None
-        self.first_epoch = 0
+        self.batches: Batches | None = None
         self._kept: dict[str, Any] = {}
+        self._step_variables: list[Any] | None = None  # None: training is saved between epochs only
+        self._newest: tuple[int, Newest] | None = None  # of which training, and what was found
         self._trainings = 0  # a recipe may train more than once with the callbacks of one run
         self._pending: tuple[Position, dict[str, Any]] | None = None
         self._epoch = 0
@@ -64,6 +63,20 @@ class Checkpoints(keras.callbacks.Callback):
         """Save and restore too what these remember: callbacks, and objects of a loop's own."""
         self._kept |= owners
 
+    @property
+    def first_epoch(self) -> int:
+        """Where the training that comes next, or goes on, begins; counted from 0."""
+        if self._pending is not None:
+            return self._pending[0].epoch
+        newest = self._find() if self.saving.resume else None
+        return newest[0].epoch if newest is not None else 0
+
+    def _find(self) -> Newest:
+        """Return the newest checkpoint of the training that comes next, read once."""
+        if self._newest is None or self._newest[0] != self._trainings:
+            self._newest = self._trainings, Folder(self.path / str(self._trainings)).newest()
+        return self._newest[1]
+
     def on_train_begin(self, logs: Logs = None) -> None:
         """Find out where to begin.
 
@@ -71,15 +84,12 @@ class Checkpoints(keras.callbacks.Callback):
             UsageError: what is there cannot be used, or another process trains in this folder.
         """
         self._folder = Folder(self.path / str(self._trainings))
-        self._trainings += 1
-        self.first_epoch = 0
-        self._identity = as_written(
-            self.identity | {"versions": runtime.versions(), "data": _fingerprint(self.dataset)}
-        )
+        data = [] if self.batches is None else self.batches.fingerprint()
+        self._identity = as_written(self.identity | {"versions": runtime.versions(), "data": data})
         self._take_lock()
-        if not self.saving.resume:
-            return
-        newest = self._folder.newest()
+        self._step_variables = None if self.loop is None else self.loop.variables()
+        newest = self._find() if self.saving.resume else None
+        self._trainings += 1
         if newest is None:
             return
         position, content, damaged = newest
@@ -94,9 +104,8 @@ class Checkpoints(keras.callbacks.Callback):
                 )
         self._pending = position, content
         self._restore()
-        self.first_epoch = position.epoch
-        # where fit looks, as Keras' BackupAndRestore tells it (keras/src/backend/tensorflow/trainer.py, `fit`)
-        self.model._initial_epoch = position.epoch
+        if self.batches is not None:
+            self.batches.first_epoch, self.batches.first_step = position.epoch, position.step
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Save what the epochs before have made of everything, or restore it.
@@ -114,22 +123,19 @@ class Checkpoints(keras.callbacks.Callback):
         if position.ended or position.epoch != epoch:
             raise UsageError(
                 f"this loop began with epoch {epoch + 1}, but the run was cut off in epoch {position.epoch + 1};"
-                " let its epochs begin at run.first_epoch, or leave out --resume"
+                " let its epochs begin at run.first_epoch (fit: initial_epoch=run.first_epoch), or leave out --resume"
             )
         if not position.step:
             self._restored()
 
-    def first_step(self, epoch: int) -> int:
-        """Return the step of the epoch at which a custom loop goes on; counted from 0."""
-        if self._pending is None:
-            return 0
-        position, _ = self._pending
-        self._restored()
-        return position.step
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        """Restore what was saved within the epoch, when all callbacks are ready for its steps."""
+        if self._pending is not None:
+            self._restored()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Save within the epoch, where that was asked for, or a signal ends the training."""
-        if "variables" not in (self.params or {}):
+        if self._step_variables is None:
             return
         self._executions += 1
         # A signal may reach one of several workers first, and saving adds the metrics up over all: each would wait for
@@ -194,7 +200,6 @@ class Checkpoints(keras.callbacks.Callback):
     def _restored(self) -> None:
         self._restore()
         self._pending = None
-        self.model._initial_epoch = None
 
     def _restore(self) -> None:
         assert self._pending is not None
@@ -241,7 +246,7 @@ class Checkpoints(keras.callbacks.Callback):
         named = {name.partition(" ")[0]: each for name, each in state.variables(self.model, used).items()}
         found = {id(_plain(variable)) for variable in named.values()}
         # those that nobody but the step knows: of metrics, and of update rules written by hand
-        others = [each for each in (self.params or {}).get("variables", ()) if id(_plain(each)) not in found]
+        others = [each for each in self._step_variables or () if id(_plain(each)) not in found]
         return named | {f"step/{position:03d}": each for position, each in enumerate(others)}
 
     def _owners(self) -> dict[str, Any]:
@@ -278,16 +283,6 @@ class Checkpoints(keras.callbacks.Callback):
         except OSError:  # no room: what cannot be saved is said where it is saved
             return
         lock(self._lock, f"another process trains in {self.path.parent}; choose another --run")
-
-
-def _fingerprint(dataset: Dataset | None) -> list[int]:
-    """Return what shows that training data have changed: sizes, and sums of the bytes where they are in memory."""
-    if dataset is None:
-        return []
-    split = dataset.train
-    if split.shards:
-        return [*split.shards]
-    return [len(split), *(zlib.adler32(np.ascontiguousarray(part).data) for part in (split.x, split.y))]
 
 
 def _plain(variable: Any) -> Any:

@@ -14,24 +14,21 @@ import tensorflow as tf
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from recipes.shared.data import Split
-
 LARGEST_CONSTANT = 1024  # bytes; the page shows no more of one
 
 
-def of_train_step(train_step: Callable[[Any, Any], Any], split: Split) -> bytes:
+def of_train_step(train_step: Callable[..., Any], batch: tuple[Any, ...]) -> bytes:
     """Return the serialised graph of a train step on a batch of any size. It is traced, not run.
 
     Args:
-        train_step: from inputs and targets of a batch; a `tf.function` keeps the trace.
-        split: the training part, for the shapes.
+        train_step: from the parts of a batch; a `tf.function` keeps the trace.
+        batch: for the shapes.
     """
     if tf.distribute.has_strategy():
         compiled = tf.function(lambda *batch: tf.distribute.get_strategy().run(train_step, args=batch))
     else:
         compiled = train_step if hasattr(train_step, "get_concrete_function") else tf.function(train_step)
-    first = split.first(1)
-    specs = [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in (first.x, first.y)]
+    specs = tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), batch)
     graph = compiled.get_concrete_function(*specs).graph.as_graph_def()
     for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
         for node in nodes:

@@ -9,15 +9,16 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from recipes.shared import runtime, step_losses
+from recipes.shared.batches import Batches
+from recipes.shared.callbacks import Hooks, Logs, StepCallback
 from recipes.shared.data import Dataset
 from recipes.shared.errors import noted
 from recipes.shared.hparams import HParams
-from recipes.shared.learning_rates import LearningRates
+from recipes.shared.learning_rates import LearningRates, Rate
 from recipes.shared.logging_options import LoggingOptions
-from recipes.shared.recording import Logs, scalars, steps_done
+from recipes.shared.recording import scalars
 from recipes.shared.tensorboard_logging import (
     dashboards,
     description,
@@ -34,7 +35,7 @@ from recipes.shared.tensorboard_logging.profiler import Profiler
 SECONDS_BETWEEN_FLUSHES = 1.0  # flushing makes a system call; epochs may take a millisecond
 
 
-class TensorBoardLogger(keras.callbacks.Callback):
+class TensorBoardLogger(StepCallback):
     """Writes below `folder`; `recipes.shared.tensorboard_logging` lists the tags.
 
     Args:
@@ -45,8 +46,9 @@ class TensorBoardLogger(keras.callbacks.Callback):
         source: the recipe's file.
 
     Attributes:
-        dataset: what is trained on; while it is None, gradients, the graph of the step and examples a second are not
-            known, and the losses that fit's steps are recovered to take all batches for equally large.
+        batches: what is trained on; while it is None, gradients, the graph of the step and examples a second are not
+            known, and the losses of fit's steps are recovered as if all batches were equally large.
+        learning_rate: of a train step that has no optimizer (`LearningRates`).
         updates: the optimizer's, before the present epoch: the step of what is written.
         notes: what could not be shown of this model, and why, in a line each.
     """
@@ -64,7 +66,8 @@ class TensorBoardLogger(keras.callbacks.Callback):
         self.options = options or LoggingOptions()
         self.about = about or {}
         self.source = source
-        self.dataset: Dataset | None = None
+        self.batches: Batches | None = None
+        self.learning_rate: Rate | None = None
         self.files = EventFiles(folder)
         self.updates = 0
         self.notes: list[str] = []
@@ -79,22 +82,24 @@ class TensorBoardLogger(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Find out where the learning rate comes from, and how many updates were made before; show the model."""
-        params = self.params or {}
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is not None:  # else it is 0, or what a resumed run says
             self.updates = int(optimizer.iterations.numpy())
-        self._learning_rates = LearningRates(self.model, params, self.hparams)
-        # a recipe says it whose model makes several updates in what is one step to fit
-        self._steps_per_execution = params.get("steps_per_execution", getattr(self.model, "steps_per_execution", 1))
+        self._learning_rates = LearningRates(
+            optimizer, self.learning_rate, self.hparams, (self.params or {}).get("steps")
+        )
+        by_hand = isinstance(self.loop, Hooks)
+        self._steps_per_execution = (self.loop if by_hand else self.model).steps_per_execution
         if self.options.level != "nothing":
             self._begin_session(self.model)
         if self._everything:
             with noted(self.notes, "TensorBoard gets no graph of the train step", (OSError,)):
-                self._write_graphs(params.get("train_step"))
-            loss = params.get("loss") or getattr(self.model, "loss", None)  # a loop says it; fit's model was compiled
-            if self.dataset is not None and not isinstance(loss, dict | list | None):
+                self._write_graphs()
+            loss = probe.loss_of(self.model, self.loop)
+            if self.batches is not None and loss is not None:
                 with noted(self.notes, "TensorBoard gets no gradients", (OSError,)):
-                    looking = probe.Probe(self.model, keras.losses.get(loss), self.dataset.train)
+                    metrics = self.model.metrics if self.loop is None else self.loop.metrics
+                    looking = probe.Probe(self.model, loss, self.batches.example(probe.EXAMPLES), metrics)
                     looking.gradients()  # what fails does so here
                     self._probe = looking
             self._write_histograms()
@@ -131,22 +136,23 @@ class TensorBoardLogger(keras.callbacks.Callback):
         """Look at the weights before an execution that has a watched step."""
         self._look_before(batch, self._steps_per_execution)
 
-    def on_train_chunk_begin(self, first_step: int) -> None:
-        """Look at the weights before a watched step. Only the custom loop calls this."""
+    def on_chunk_begin(self, first_step: int) -> None:
+        """Look at the weights before a watched step."""
         self._look_before(first_step, 1)
 
-    def on_train_chunk_end(self, first_step: int, logs: Mapping[str, np.ndarray], losses: np.ndarray) -> None:
-        """Log every step of a compiled chunk. Only the custom loop calls this; fit does not show single steps."""
-        rates = self._learning_rates.of(self.updates + first_step, len(losses))
-        columns = {"step_loss": losses.tolist(), "step_learning_rate": rates}
+    def on_chunk_end(self, first_step: int, values: dict[str, np.ndarray], metrics: dict[str, np.ndarray]) -> None:
+        """Log every step of a chunk."""
+        columns = {f"step_{name}": steps.tolist() for name, steps in values.items() if steps.ndim == 1}
+        steps = len(next(iter((values | metrics).values()), ()))
+        columns["step_learning_rate"] = self._learning_rates.of(self.updates + first_step, steps)
         self.files.write_steps("train", self.updates + first_step + 1, columns)
-        self._logged = first_step + len(losses)
+        self._logged = first_step + steps
         self._look_after()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Log one execution, unless its steps are logged already. `batch` is its last one."""
         self._training_ended = time.perf_counter()
-        steps = steps_done(batch, self.params or {})
+        steps = self.steps_done(batch)
         if steps > self._logged:
             # Kept and written together, now and then: fit's steps are many, and this is in the way of each.
             self._rates += self._learning_rates.of(self.updates + self._logged, steps - self._logged)
@@ -169,8 +175,8 @@ class TensorBoardLogger(keras.callbacks.Callback):
         if steps:
             seconds = self._training_ended - self._epoch_began
             train["steps_per_second"] = steps / seconds
-            if self.dataset is not None and not self._made_before:
-                train["examples_per_second"] = len(self.dataset.train) / seconds
+            if self.batches is not None and not self._made_before:
+                train["examples_per_second"] = self.batches.examples_in(self._logged) / seconds
         self.files.write("train", self.updates, summaries.scalars(train, "epoch_"))
         validation = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
         if validation:
@@ -244,16 +250,17 @@ class TensorBoardLogger(keras.callbacks.Callback):
             ],
         )
 
-    def _write_graphs(self, train_step: Callable[[Any, Any], Any] | None) -> None:
+    def _write_graphs(self) -> None:
         """Write the layers and, where a batch can be made up, the operations of the train step."""
         self.files.write("train", self.updates, [graphs.of_layers(self.model)])
+        train_step: Callable[..., Any] | None = getattr(self.loop, "train_step", None)
         if train_step is None and getattr(self.model, "compiled", False) and not self.model.run_eagerly:
 
-            def train_step(x: tf.Tensor, y: tf.Tensor) -> Any:
-                return self.model.train_step((x, y))
+            def train_step(*batch: Any) -> Any:
+                return self.model.train_step(batch)
 
-        if train_step is not None and self.dataset is not None:
-            self.files.write_graph("train", graphs.of_train_step(train_step, self.dataset.train))
+        if train_step is not None and self.batches is not None:
+            self.files.write_graph("train", graphs.of_train_step(train_step, self.batches.example(1)))
 
     def _begin_epoch(self, steps: int | None) -> None:
         self._logged = 0  # steps of this epoch that are logged, or wait to be written
@@ -330,11 +337,8 @@ class TensorBoardLogger(keras.callbacks.Callback):
 
     def _examples(self, steps: int) -> int:
         """Return how many examples `steps` steps of an epoch have seen, or `steps` where that is not known."""
-        if self.dataset is None:
-            return steps
-        examples, batch_size = len(self.dataset.train), self.hparams.batch_size
-        known = -(-examples // batch_size) == (self.params or {}).get("steps")
-        return min(steps * batch_size, examples) if known else steps
+        known = self.batches is not None and self.batches.steps == (self.params or {}).get("steps")
+        return self.batches.examples_in(steps) if self.batches is not None and known else steps
 
     def _flush_now_and_then(self) -> None:
         if time.perf_counter() - self._flushed_at > SECONDS_BETWEEN_FLUSHES:

@@ -1,49 +1,82 @@
 """Looks at a model while it trains, and leaves no trace in it."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from recipes.shared import distribution, losses, state
-from recipes.shared.data import Split
+from recipes.shared import distribution, state
 
 EXAMPLES = 256  # enough for a steady gradient, few enough to cost less than a short epoch
 
 
 class Probe:
-    """The gradients of the loss on the first examples of the training part, always the same ones.
+    """The gradients of the loss on some examples, always the same ones.
 
     The model runs as in inference, so dropout draws no mask and batch normalisation updates no statistics: a run ends
     with the same bits whether it is watched or not.
 
     Args:
         model: the model that trains.
-        loss: from targets and outputs to a scalar, or to one value an example.
-        split: the training part.
+        loss: from the parts of a batch to their loss, a scalar.
+        batch: the examples.
+        metrics: what `loss` updates; they are put back.
     """
 
-    def __init__(self, model: keras.Model, loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], split: Split) -> None:
-        first = split.first(EXAMPLES)
-        x, y = tf.constant(first.x), tf.constant(first.y)
-
+    def __init__(
+        self,
+        model: keras.Model,
+        loss: Callable[..., tf.Tensor],
+        batch: tuple[Any, ...],
+        metrics: Sequence[keras.metrics.Metric] = (),
+    ) -> None:
         def gradients() -> list[tf.Tensor]:
             with tf.GradientTape() as tape:
-                value = tf.reduce_mean(loss(y, model(x, training=False)))
-                total = losses.total(value, model.losses)
+                value = loss(*batch)
             # not the Keras variables: TensorFlow cannot make zeros for one that the loss does not know
             variables = [distribution.local(variable.value) for variable in model.trainable_variables]
-            found = tape.gradient(total, variables, unconnected_gradients="zero")
+            found = tape.gradient(value, variables, unconnected_gradients="zero")
             return [tf.convert_to_tensor(gradient) for gradient in found]  # an embedding's are sparse
 
-        self._model = model
+        self._model, self._metrics = model, metrics
         self._gradients = tf.function(gradients)
 
     def gradients(self) -> list[np.ndarray]:
         """Return the gradient of each trainable variable, in their order."""
-        with state.untouched(self._model):  # a layer may draw or count at inference too
+        with state.untouched(self._model, self._metrics):  # a layer may draw or count at inference too
             return [gradient.numpy() for gradient in self._gradients()]
+
+
+def loss_of(model: keras.Model, loop: Any) -> Callable[..., tf.Tensor] | None:
+    """Return the function from the parts of a batch to the loss that is trained; None if there is not one such loss.
+
+    Args:
+        model: of `model.fit`, which was compiled with a loss.
+        loop: a `Loop` or `Hooks`, whose test step returns "loss"; None if fit trains.
+    """
+    if loop is not None:
+        test_step = loop.test_step
+
+        def loss_of_test_step(*batch: Any) -> tf.Tensor:
+            values = test_step(*batch) or {}
+            if "loss" not in values:
+                raise ValueError('the test step does not return {"loss": ...}')
+            return values["loss"]
+
+        return None if test_step is None else loss_of_test_step
+    if not getattr(model, "compiled", False) or model.loss is None:
+        return None
+
+    def loss(*batch: Any) -> tf.Tensor:
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
+        outputs = model(x, training=False)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        # Keras divides it by the replicas, whose gradients are added up; here one replica has all examples
+        return model.compute_loss(x, y, outputs, weights, training=False) * replicas
+
+    return loss
 
 
 def copies(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
