@@ -52,7 +52,7 @@ class Chunks:
         self._eager = run_eagerly
         self._fuse = jit_compile and one_program
         self._replicas = tf.distribute.has_strategy()
-        self.step = self._results if run_eagerly else tf.function(self._results, jit_compile=jit_compile)
+        self.step: Any = self._results if run_eagerly else tf.function(self._results, jit_compile=jit_compile)
         self._on_replicas = tf.function(self._of_replicas)
         self._programs: dict[Any, Any] = {}
 

@@ -14,7 +14,6 @@ from custom_loops.chunks import Chunks, Step, any_examples, measured
 from recipes.shared.batches import Batches, Execution, Misuse
 from recipes.shared.callbacks import Hooks, StepCallback
 
-Optimizers = keras.optimizers.Optimizer | Mapping[keras.optimizers.Optimizer, keras.Model] | None
 ONE_DEVICE = (
     "a train step without a Keras optimizer trains on one device: under a strategy it would have to add up the"
     " gradients of all replicas itself; leave out --strategy"
@@ -50,7 +49,7 @@ class Loop:
         train_step: Step,
         test_step: Step | None = None,
         metrics: Sequence[keras.metrics.Metric] = (),
-        optimizers: Optimizers = None,
+        optimizers: keras.optimizers.Optimizer | Mapping[keras.optimizers.Optimizer, keras.Model] | None = None,
         *,
         steps_per_execution: int | None = None,
         jit_compile: bool = False,
@@ -60,9 +59,8 @@ class Loop:
         self.model = model
         self.metrics = metrics
         self.steps_per_execution = steps_per_execution
-        self.optimizers = (
-            dict(optimizers) if isinstance(optimizers, Mapping) else {optimizers: model} if optimizers else {}
-        )
+        each = optimizers if isinstance(optimizers, Mapping) else {optimizers: model} if optimizers else {}
+        self.optimizers: dict[keras.optimizers.Optimizer, keras.Model] = dict(each)
         for optimizer, trained in self.optimizers.items():
             optimizer.build(trained.trainable_variables)  # before tracing: a graph cannot create variables twice
         if len(self.optimizers) == 1:

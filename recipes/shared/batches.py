@@ -349,8 +349,8 @@ class Batches(keras.callbacks.Callback):
 
     def fingerprint(self) -> list[int]:
         """Return what shows that training data have changed: sizes, and sums of the bytes where they are in memory."""
-        if self._stream is not None or (isinstance(self.order, Shuffled) and self.order.shards):
-            return [*(self._stream or self.order).shards]
+        if isinstance(self.order, Shuffled) and self.order.shards:
+            return [*self.order.shards]
         arrays = [each for each in tf.nest.flatten(self._parts["train"]) if not isinstance(each, tf.Variable)]
         return [self.examples, *(zlib.adler32(np.ascontiguousarray(array.numpy()).data) for array in arrays)]
 

@@ -42,7 +42,8 @@ class LearningRates:
         if given is None and optimizer is not None:
             self._read = lambda: float(keras.ops.convert_to_numpy(optimizer.learning_rate))
         else:
-            self._read = lambda: float(hparams.learning_rate if given is None else given)
+            rate = hparams.learning_rate if given is None or callable(given) else given
+            self._read = lambda: float(rate)
         self._block = steps or BLOCK
         self._known: list[float] = []
         self._first_known = 0

@@ -86,7 +86,7 @@ def save(path: Path, model: keras.Model) -> None:
 
 @contextlib.contextmanager
 def untouched(model: keras.Model, metrics: Iterable[keras.metrics.Metric] = ()) -> Iterator[None]:
-    """Put back what a look at `model` changes meanwhile: seed states, statistics, states of recurrent layers, metrics."""
+    """Put back what a look changes meanwhile: seed states, statistics, states of recurrent layers, and `metrics`."""
     trainable = {id(variable) for variable in model.trainable_variables}
     others = [variable for variable in model.variables if id(variable) not in trainable]
     others += [variable for metric in metrics for variable in metric.variables]

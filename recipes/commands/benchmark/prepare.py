@@ -72,7 +72,7 @@ def problem(case: Case, source: str, epochs: int, examples: int) -> Problem:
     import keras
 
     from recipes.commands.benchmark.contestants import keras_models
-    from recipes.shared.data import epoch_order
+    from recipes.shared.batches import epoch_order
 
     x, y, x_test, y_test = images(source) if case.classifies else numbers(examples)
     if len(x) < examples:
