@@ -122,6 +122,18 @@ class Source:
         return None if source is None else source.task
 
     @property
+    def own_data(self) -> set[str]:
+        """The names of data that the recipe makes itself: what its `load_data` compares `hparams.data` with."""
+        source = self._origin("load_data") or self
+        return {
+            node.comparators[0].value
+            for node in ast.walk(source.tree)
+            if isinstance(node, ast.Compare)
+            and ast.unparse(node.left) == "hparams.data"
+            and isinstance(node.comparators[0], ast.Constant)
+        }
+
+    @property
     def metrics(self) -> list[str]:
         """The names of what is measured every epoch: the loss, and each Keras metric that the file names."""
         names = [

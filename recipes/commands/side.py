@@ -171,7 +171,7 @@ def check_data(source: catalog.Source, hparams: dict[str, Any]) -> tuple[str, ..
     Raises:
         UsageError: the recipe cannot use the data.
     """
-    if "data" in source.unused or source.task is None:
+    if "data" in source.unused or source.task is None or hparams.get("data") in source.own_data:
         return ()  # it has data of its own
     shared = {field.name for field in fields(HParams)}
     # after the flags have been checked: pandas takes a third of a second to import

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -198,7 +199,28 @@ def _load_folder(hparams: HParams, task: sources.Task) -> Dataset:
     )
 
 
-def map_targets(dataset: Dataset, function: Callable[[np.ndarray], np.ndarray]) -> Dataset:
+def of_arrays(hparams: HParams, x: np.ndarray, y: Any = None) -> Dataset:
+    """Return examples that a pair makes itself, as they are, in three parts: 64 % training, 16 % validation, 20 % test.
+
+    Args:
+        hparams: `split_seed` decides which example comes into which part.
+        x: (examples, *features).
+        y: targets (examples, ...), a dict of such for several outputs, or None.
+    """
+    examples.check_batch_size(hparams, int(0.64 * len(x)))
+    shuffled = np.random.default_rng(hparams.split_seed).permutation(len(x))
+    borders = [round(0.64 * len(x)), round(0.8 * len(x))]
+    whole = Split(x, y)
+    train, validation, test = (whole.take(rows) for rows in np.split(shuffled, borders))
+    return Dataset(train, validation, test, preprocessing=keras.Sequential([keras.Input(x.shape[1:])]))
+
+
+def without_targets(dataset: Dataset) -> Dataset:
+    """Return `dataset` for a model that learns from features alone: its batches are `(x,)`."""
+    return replace(map_targets(dataset, lambda _: None), class_names=())
+
+
+def map_targets(dataset: Dataset, function: Callable[[Any], Any]) -> Dataset:
     """Return `dataset` with `function` applied to the targets of each part."""
     parts = {name: getattr(dataset, name).map_targets(function) for name in ("train", "validation", "test")}
     return replace(dataset, **parts)

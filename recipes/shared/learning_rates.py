@@ -6,10 +6,31 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from recipes.shared import state
 from recipes.shared.hparams import HParams
 
 Rate = float | Callable[[tf.Tensor], tf.Tensor]
 BLOCK = 256  # updates whose rates are computed at once, where the length of the epoch is not known
+
+
+def of_model(
+    model: keras.Model, given: Rate | None, hparams: HParams, steps: int | None = None
+) -> dict[str, "LearningRates"]:
+    """Return the rates of all optimizers that train `model`, once they have made an update, by what they are called.
+
+    That of a single one is "learning_rate"; that of each of several is named after it, "<its name>_learning_rate".
+    """
+    optimizers = state.optimizers(model)
+    used = [optimizers[position] for position in state.used_optimizers(model)]
+    if given is not None or len(used) < 2:
+        return {"learning_rate": LearningRates(used[0] if used else None, given, hparams, steps)}
+    rates: dict[str, LearningRates] = {}
+    for optimizer in used:
+        name = f"{optimizer.name}_learning_rate"
+        rates[name if name not in rates else f"{name}_{len(rates) + 1}"] = LearningRates(
+            optimizer, None, hparams, steps
+        )
+    return rates
 
 
 class LearningRates:

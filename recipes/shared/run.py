@@ -172,7 +172,7 @@ class Run:
                 f"the test loss is not finite: the last update ruined the weights in {self.folder}"
             )
         test_outputs = None
-        if diverged is None and dataset is not None:
+        if diverged is None and dataset is not None and dataset.test.y is not None:
             try:
                 with self._extra("scores besides those of the side itself are left out"):
                     test_outputs = self._score(model, dataset)

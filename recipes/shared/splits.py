@@ -40,14 +40,18 @@ class Split:
             return self.x, self.y, self.weights
         return (self.x,) if self.y is None else (self.x, self.y)
 
+    def take(self, rows: np.ndarray | slice) -> "Split":
+        """Return the examples in `rows`."""
+        y = {name: values[rows] for name, values in self.y.items()} if isinstance(self.y, dict) else self.y
+        return Split(
+            self.x[rows],
+            y if y is None or isinstance(y, dict) else y[rows],
+            None if self.weights is None else self.weights[rows],
+        )
+
     def first(self, count: int) -> "Split":
         """Return the first `count` examples, or all if there are fewer."""
-        y = {name: values[:count] for name, values in self.y.items()} if isinstance(self.y, dict) else self.y
-        return Split(
-            self.x[:count],
-            y if y is None or isinstance(y, dict) else y[:count],
-            None if self.weights is None else self.weights[:count],
-        )
+        return self.take(slice(count))
 
     def map_targets(self, function: Callable[[Any], Any]) -> "Split":
         """Return the same examples with `function` applied to their targets."""

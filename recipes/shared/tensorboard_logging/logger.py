@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from recipes.shared import runtime, step_losses
+from recipes.shared import learning_rates, runtime, step_losses
 from recipes.shared.batches import Batches
 from recipes.shared.callbacks import Hooks, Logs, StepCallback
 from recipes.shared.data import Dataset
@@ -18,7 +18,7 @@ from recipes.shared.errors import noted
 from recipes.shared.hparams import HParams
 from recipes.shared.learning_rates import LearningRates, Rate
 from recipes.shared.logging_options import LoggingOptions
-from recipes.shared.recording import scalars
+from recipes.shared.recording import losses, scalars
 from recipes.shared.tensorboard_logging import (
     dashboards,
     description,
@@ -77,6 +77,7 @@ class TensorBoardLogger(StepCallback):
         self._profiler = Profiler(folder) if self.options.profile else None
         self._flushed_at = 0.0
         self._probe: probe.Probe | None = None
+        self._learning_rates: dict[str, LearningRates] = {}
         self._before: tuple[int, list[np.ndarray]] | None = None  # a step to measure, and the weights before it
         self._begin_epoch(0)
 
@@ -85,9 +86,7 @@ class TensorBoardLogger(StepCallback):
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is not None:  # else it is 0, or what a resumed run says
             self.updates = int(optimizer.iterations.numpy())
-        self._learning_rates = LearningRates(
-            optimizer, self.learning_rate, self.hparams, (self.params or {}).get("steps")
-        )
+        self._learning_rates = {}
         by_hand = isinstance(self.loop, Hooks)
         self._steps_per_execution = (self.loop if by_hand else self.model).steps_per_execution
         if self.options.level != "nothing":
@@ -144,7 +143,8 @@ class TensorBoardLogger(StepCallback):
         """Log every step of a chunk."""
         columns = {f"step_{name}": steps.tolist() for name, steps in values.items() if steps.ndim == 1}
         steps = len(next(iter((values | metrics).values()), ()))
-        columns["step_learning_rate"] = self._learning_rates.of(self.updates + first_step, steps)
+        for name, rates in self._rates_of(self.updates + first_step, steps).items():
+            columns[f"step_{name}"] = rates
         self.files.write_steps("train", self.updates + first_step + 1, columns)
         self._logged = first_step + steps
         self._look_after()
@@ -155,9 +155,10 @@ class TensorBoardLogger(StepCallback):
         steps = self.steps_done(batch)
         if steps > self._logged:
             # Kept and written together, now and then: fit's steps are many, and this is in the way of each.
-            self._rates += self._learning_rates.of(self.updates + self._logged, steps - self._logged)
-            if logs and "loss" in logs:
-                self._means.append((steps, float(logs["loss"])))
+            for name, rates in self._rates_of(self.updates + self._logged, steps - self._logged).items():
+                self._rates.setdefault(name, []).extend(rates)
+            for name, mean in losses(logs).items():
+                self._means.setdefault(name, [(0, 0.0)]).append((steps, float(mean)))
             self._logged = steps
             self._look_after()
         self._flush_now_and_then()
@@ -169,7 +170,9 @@ class TensorBoardLogger(StepCallback):
         logs = scalars(logs)
         metrics = {name: value for name, value in logs.items() if not name.startswith("val_")}
         train = dict(metrics)
-        train["learning_rate"] = self._learning_rates.of(self.updates, 1)[0]  # before callbacks change it
+        train |= {
+            name: rates[0] for name, rates in self._rates_of(self.updates, 1).items()
+        }  # before callbacks change them
         train["memory_mib"] = runtime.memory_mib()
         steps = self._logged - self._made_before
         if steps:
@@ -265,8 +268,9 @@ class TensorBoardLogger(StepCallback):
     def _begin_epoch(self, steps: int | None) -> None:
         self._logged = 0  # steps of this epoch that are logged, or wait to be written
         self._made_before = 0  # those of them that were made before the run was cut off
-        self._rates: list[float] = []  # of the steps that wait
-        self._means: list[tuple[int, float]] = [(0, 0.0)]  # steps and mean loss after each execution that waits
+        self._rates: dict[str, list[float]] = {}  # of the steps that wait, by the name of the rate
+        # of each loss: steps, and its mean so far, after each execution that waits
+        self._means: dict[str, list[tuple[int, float]]] = {}
         self._measured = self._steps_to_measure(steps) if steps else set()
         self._epoch_began = self._training_ended = time.perf_counter()
 
@@ -321,19 +325,28 @@ class TensorBoardLogger(StepCallback):
         """Write the rates of the steps that wait, and their losses, taken apart from the mean over the epoch so far."""
         if not self._rates:
             return
-        losses = {
-            self.updates + steps: step_losses.between(mean_before, self._examples(before), mean, self._examples(steps))
-            for (before, mean_before), (steps, mean) in itertools.pairwise(self._means)
-        }
-        first = self.updates + self._logged - len(self._rates) + 1
-        columns = {"step_learning_rate": self._rates}
-        if self._steps_per_execution == 1 and len(losses) == len(self._rates):
-            columns["step_loss"] = list(losses.values())
-        else:
-            for step, loss in losses.items():
-                self.files.write("train", step, summaries.scalars({"execution_loss": loss}))
+        waiting = len(next(iter(self._rates.values())))
+        first = self.updates + self._logged - waiting + 1
+        columns = {f"step_{name}": rates for name, rates in self._rates.items()}
+        for name, means in self._means.items():
+            between = {
+                self.updates + steps: step_losses.between(before, self._examples(done), mean, self._examples(steps))
+                for (done, before), (steps, mean) in itertools.pairwise(means)
+            }
+            if self._steps_per_execution == 1 and len(between) == waiting:
+                columns[f"step_{name}"] = list(between.values())
+            else:
+                for step, loss in between.items():
+                    self.files.write("train", step, summaries.scalars({f"execution_{name}": loss}))
         self.files.write_steps("train", first, columns)
-        self._rates, self._means = [], self._means[-1:]
+        self._rates, self._means = {}, {name: means[-1:] for name, means in self._means.items()}
+
+    def _rates_of(self, first: int, count: int) -> dict[str, list[float]]:
+        """Return the rates of `count` updates, the first of which had `first` before it, by name."""
+        if not self._learning_rates:  # not before the first update: only then is it known which optimizers are used
+            steps = (self.params or {}).get("steps")
+            self._learning_rates = learning_rates.of_model(self.model, self.learning_rate, self.hparams, steps)
+        return {name: rates.of(first, count) for name, rates in self._learning_rates.items()}
 
     def _examples(self, steps: int) -> int:
         """Return how many examples `steps` steps of an epoch have seen, or `steps` where that is not known."""

@@ -1,0 +1,1 @@
+"""Generative models, with an explicit loop."""
