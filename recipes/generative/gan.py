@@ -106,10 +106,12 @@ def build_model(hparams: HParams, dataset: data.Dataset, kind: type[Gan] = Gan) 
             *([] if hparams.data == "gaussian" else hidden()),
             keras.layers.Dense(math.prod(shape), activation="sigmoid" if len(shape) > 1 else None),  # of images: 0 to 1
             keras.layers.Reshape(shape),
-        ]
+        ],
+        name="generator",
     )
     discriminator = keras.Sequential(
-        [keras.Input(shape), keras.layers.Flatten(), *hidden(), keras.layers.Dense(1)]  # logits
+        [keras.Input(shape), keras.layers.Flatten(), *hidden(), keras.layers.Dense(1)],  # logits
+        name="discriminator",
     )
     model = kind(generator, discriminator, hparams.seed)
     model.build((None, hparams.latent_size))
