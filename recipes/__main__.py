@@ -56,8 +56,8 @@ def main(args: list[str] | None = None) -> int:
 def script(path: str) -> NoReturn:
     """Run a recipe's file as a script, as `python recipes/T/x.py [flags]` does, and exit.
 
-    Called at the top of the file, before it imports TensorFlow: `--help` answers at once, TensorFlow loads with the
-    settings that parity needs, and the module runs under its own name rather than as `__main__`.
+    Called at the end of the file. The module runs once more, under its own name rather than as `__main__`, so that its
+    classes are those that a saved run names.
     """
     from recipes.commands import catalog
 
