@@ -5,7 +5,7 @@ import difflib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import tyro
 
@@ -15,11 +15,13 @@ import tyro._errors as tyro_errors
 
 from recipes.commands.catalog import Source
 from recipes.commands.names import require_text
+from recipes.shared import constraints
 from recipes.shared.errors import UsageError
 from recipes.shared.files import kind_of
 
 Options = TypeVar("Options")
 TYPES = {"int": int, "float": float, "str": str, "bool": bool, "Literal": Literal, "tuple": tuple}
+CONSTRAINTS = {name: value for name, value in vars(constraints).items() if name[0].isupper()}
 LARGEST_FILE = 2**20  # bytes of a file for --hparams; what is longer is another kind of file
 KINDS = {"INT": "a whole number", "FLOAT": "a number", "{INT INT}": "two whole numbers, such as 64 64"}
 
@@ -143,8 +145,13 @@ def _from_file(source: Source, args: list[str]) -> list[str]:
 
 
 def _check(source: Source, values: dict[str, Any]) -> None:
-    """Let the shared hyper-parameters check their own values, before any process is started."""
+    """Hold every value to what its field says, before any process is started."""
     from recipes.shared.hparams import HParams
+
+    for name, value in values.items():
+        condition = constraints.broken(_type(source, source.fields[name].annotation), value)
+        if condition is not None:
+            raise UsageError(f"{_flag(name)} is {value}; it must be {condition}")
 
     shared = {field.name for field in dataclasses.fields(HParams)}
     HParams(**{name: value for name, value in values.items() if name in shared})
@@ -152,11 +159,19 @@ def _check(source: Source, values: dict[str, Any]) -> None:
 
 def _type(source: Source, annotation: str) -> Any:
     try:
-        return eval(annotation, {"__builtins__": {}}, TYPES)  # a type expression from a recipe's own source
+        return eval(
+            annotation, {"__builtins__": {}}, TYPES | CONSTRAINTS
+        )  # a type expression from a recipe's own source
     except Exception as error:
         raise UsageError(
             f"{source.path}: no flag can be made of the type {annotation}; use {', '.join(TYPES)}"
         ) from error
+
+
+def base_type(source: Source, name: str) -> Any:
+    """Return the type of a hyper-parameter without its constraints: `int` of `AtLeastOne`."""
+    hint = _type(source, source.fields[name].annotation)
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
 
 
 def _flag(name: str) -> str:

@@ -150,6 +150,8 @@ def _specify(
     for each, domain in space.items():
         domain.check(each)
     _check_values(source, hparams_class, hparams, space)
+    if not hparams_class.search_space and not space:
+        raise UsageError(f"{source.path.stem} has no score of validation to search by")
     if not space:
         raise UsageError("there is nothing to search: every hyper-parameter of the search space is fixed")
 
@@ -193,15 +195,15 @@ def _check_values(
 ) -> None:
     """Raise a UsageError if a value that may come up is none that the recipe can train with."""
     for name, domain in space.items():
-        kind = source.fields[name].annotation
+        kind = flags.base_type(source, name)
         values = domain.values if isinstance(domain, search_space.Choices) else (domain.low, domain.high)
-        known: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+        known: dict[type, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
         allowed = known.get(kind, (object,))
         if isinstance(domain, search_space.Range) and float not in allowed:
             raise UsageError(f"{name} is no number with a fraction; list the values: --search {name}=...,...")
         for value in values:
-            if not isinstance(value, allowed) or (isinstance(value, bool) and kind != "bool"):
-                raise UsageError(f"{name} cannot be {value!r}: it is of type {kind}")
+            if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+                raise UsageError(f"{name} cannot be {value!r}: it is of type {getattr(kind, '__name__', kind)}")
             try:
                 hparams_class(**hparams | {name: value})
             except UsageError as error:

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from recipes.shared import data, hparams, schedules
+from recipes.shared.constraints import AtLeastOne, Positive
 from recipes.shared.run import Run
 from recipes.shared.search_space import SearchSpace
 
@@ -38,22 +39,12 @@ class HParams(hparams.HParams):
     search_space: ClassVar[SearchSpace] = {}  # neither loss says how good the samples are
 
     data: str = "gaussian"
-    latent_size: int = 2  # numbers that an example is made from
-    hidden_units: int = 32  # width of each of the two hidden layers
+    latent_size: AtLeastOne = 2  # numbers that an example is made from
+    hidden_units: AtLeastOne = 32  # width of each of the two hidden layers
     batch_size: int = 64
     learning_rate: float = 0.002  # of the generator, at the start
-    discriminator_learning_rate: float = 0.01  # at the start; the faster learner of the two
+    discriminator_learning_rate: Positive = 0.01  # at the start; the faster learner of the two
     epochs: int = 60
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(self.latent_size >= 1, "latent_size", "at least 1")
-        self.require(self.hidden_units >= 1, "hidden_units", "at least 1")
-        self.require(
-            0 < self.discriminator_learning_rate < float("inf"),
-            "discriminator_learning_rate",
-            "greater than 0, and finite",
-        )
 
 
 def load_data(hparams: HParams) -> data.Dataset:

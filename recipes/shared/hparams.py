@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
+from recipes.shared.constraints import AtLeastOne, Positive, Seed, broken
 from recipes.shared.errors import UsageError
 from recipes.shared.search_space import Choices, LogRange, SearchSpace
 
@@ -13,6 +14,8 @@ class HParams:
 
     A recipe inherits it, changes the defaults that it needs and adds its own fields. The comment behind a field is the
     help text of its flag, so each value must stay a literal: the command reads them from the source, without importing.
+    What a value can be stands at its field, in the words of `constraints`; what several fields must meet together is
+    checked by `require` in a `__post_init__` of the recipe's own.
 
     Raises:
         UsageError: a value that no training run can use.
@@ -39,31 +42,28 @@ class HParams:
     split_column: str | None = None  # the column of a table that says of each row train, validation or test
     image_size: tuple[int, int] | None = None  # height and width that the images of a folder are resized to
     channels_first: bool = False  # whether the images of the .npz files are (channels, height, width)
-    split_seed: int = 0  # of the split into parts; not --seed, so that runs are judged on the same examples
+    split_seed: Seed = 0  # of the split into parts; not --seed, so that runs are judged on the same examples
     stream: bool = False  # read the folder while training, for data larger than memory; the bits are the same
-    learning_rate: float = 0.001  # step size of the optimizer
-    batch_size: int = 32  # examples in one update
-    epochs: int = 10  # passes over the training data
-    seed: int = 0  # of the initial weights, the order of the examples, and dropout
+    learning_rate: Positive = 0.001  # step size of the optimizer
+    batch_size: AtLeastOne = 32  # examples in one update
+    epochs: AtLeastOne = 10  # passes over the training data
+    seed: Seed = 0  # of the initial weights, the order of the examples, and dropout
     train_on_validation: bool = False  # train on the validation part too; what is measured on it then says nothing
-    steps_per_execution: int | None = None  # batches in one call; if not given, fit takes 1, the loop a whole epoch
+    steps_per_execution: AtLeastOne | None = (
+        None  # batches in one call; if not given, fit takes 1, the loop a whole epoch
+    )
     jit_compile: bool = True  # compile with XLA
 
     def __post_init__(self) -> None:
         for field in fields(self):
             if isinstance(getattr(self, field.name), list):  # JSON has no tuples
                 object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
-        self.require(self.learning_rate > 0, "learning_rate", "greater than 0")
-        self.require(self.learning_rate < float("inf"), "learning_rate", "finite")
-        self.require(self.batch_size >= 1, "batch_size", "at least 1")
-        self.require(self.epochs >= 1, "epochs", "at least 1")
-        self.require(0 <= self.seed < 2**32, "seed", "between 0 and 4294967295")
-        self.require(0 <= self.split_seed < 2**32, "split_seed", "between 0 and 4294967295")
+        hints = get_type_hints(type(self), include_extras=True)
+        for field in fields(self):
+            condition = broken(hints[field.name], getattr(self, field.name))
+            self.require(condition is None, field.name, condition or "")
         for side in self.image_size or ():
             self.require(1 <= side < 2**31, "image_size", "two numbers from 1 to 2147483647")
-        self.require(
-            self.steps_per_execution is None or self.steps_per_execution >= 1, "steps_per_execution", "at least 1"
-        )
         for field in fields(self):  # a recipe's own as well
             value = getattr(self, field.name)
             if isinstance(value, int) and field.name not in ("seed", "split_seed"):

@@ -16,17 +16,14 @@ from dataclasses import dataclass
 import keras
 
 from recipes.shared import data, hparams, programs
+from recipes.shared.constraints import AtLeastOne
 from recipes.shared.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
     data: str = "digits"
-    hidden_units: int = 64  # width of each of the two hidden layers
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(self.hidden_units >= 1, "hidden_units", "at least 1")
+    hidden_units: AtLeastOne = 64  # width of each of the two hidden layers
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -221,8 +221,8 @@ def test_a_value_that_does_not_fit_is_refused_in_one_line_that_names_flag_and_va
         (["--learning-rate", "-1"], "--learning-rate is -1.0; it must be greater than 0"),
         (["--learning-rate", "nan"], "--learning-rate is nan; it must be greater than 0"),
         (["--learning-rate", "inf"], "--learning-rate is inf; it must be finite"),
-        (["--seed", "-1"], "--seed is -1; it must be between 0 and 4294967295"),
-        (["--seed", "4294967296"], "--seed is 4294967296; it must be between 0 and 4294967295"),
+        (["--seed", "-1"], "--seed is -1; it must be at least 0"),
+        (["--seed", "4294967296"], "--seed is 4294967296; it must be below 4294967296"),
         (["--steps-per-execution", "0"], "--steps-per-execution is 0; it must be at least 1"),
     ],
 )
