@@ -16,15 +16,10 @@ the same bytes; a steady epoch takes 3.2 ms by fit, 1.3 ms by the loop (TensorFl
 AMD EPYC, 2026-11-20).
 """
 
-if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
-    from recipes.__main__ import script
-
-    script(__file__)
-
-import keras
 import tensorflow as tf
 
-from recipes.foundations.gradient_descent import HParams, build_model, load_data
+from recipes.foundations.gradient_descent import HParams, build_model, load_data, whole_parts
+from recipes.shared.callbacks import Hooks
 from recipes.shared.run import Run
 
 TOLERANCE = 1e-6  # the loss is summed by tf.reduce_mean, fit's in two steps; measured 0.0 on the default data
@@ -49,7 +44,7 @@ def train(hparams: HParams, run: Run) -> None:
     w, b = (variable.value for variable in model.trainable_variables)  # the tf.Variables behind Keras' own
     rounding = 1e-5 * abs(dataset.train.y).max()  # gradients are as large as the targets, and shrink to nothing
 
-    def train_step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    def train_step(x, y):
         with tf.GradientTape() as tape:
             loss = mean_squared_error(x, y, w, b)
         gradients = tape.gradient(loss, [w, b])
@@ -57,30 +52,30 @@ def train(hparams: HParams, run: Run) -> None:
             tf.debugging.assert_near(gradient, formula, rtol=1e-4, atol=rounding)  # the tape is right
         for variable, gradient in zip([w, b], gradients, strict=True):
             variable.assign_sub(hparams.learning_rate * gradient)  # fit: SGD(learning_rate)
-        return loss
+        return {"loss": loss}
 
-    x, y = tf.constant(dataset.train.x), tf.constant(dataset.train.y)
-    callbacks = keras.callbacks.CallbackList(
-        run.callbacks(dataset),
-        add_history=True,
-        add_progbar=run.verbose != 0,
-        model=model,
-        verbose=run.verbose,
+    def test_step(x, y):
+        return {"loss": mean_squared_error(x, y, w, b)}
+
+    batches = whole_parts(hparams, dataset)
+    (validation,), (test,) = batches.validation, batches.test
+    hooks = Hooks(
+        model,
+        run.callbacks(batches),
         epochs=hparams.epochs,
-        steps=1,
-        loss=keras.losses.MeanSquaredError(),  # the gradients that TensorBoard shows are of this loss
+        steps=batches.steps,
+        verbose=run.verbose,
         train_step=train_step,
+        test_step=test_step,
     )
-    model.stop_training = False
-    callbacks.on_train_begin()
-    for epoch in range(run.first_epoch, hparams.epochs):
-        callbacks.on_epoch_begin(epoch)
-        callbacks.on_train_batch_begin(0)
-        loss = train_step(x, y)
-        callbacks.on_train_batch_end(0, {"loss": loss})
-        validation_loss = mean_squared_error(dataset.validation.x, dataset.validation.y, w, b)
-        callbacks.on_epoch_end(epoch, {"loss": loss, "val_loss": validation_loss})
-        if model.stop_training:
-            break
-    callbacks.on_train_end()
-    run.finish(model, dataset, {"loss": float(mean_squared_error(dataset.test.x, dataset.test.y, w, b))})
+    for _ in hooks.epochs():
+        for x, y in hooks.steps(batches.train):
+            hooks.logs = train_step(x, y)
+        hooks.logs["val_loss"] = test_step(*validation)["loss"]
+    run.finish(model, dataset, test_step(*test))
+
+
+if __name__ == "__main__":
+    from recipes.__main__ import script
+
+    script(__file__)

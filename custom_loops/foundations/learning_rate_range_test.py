@@ -16,96 +16,70 @@ sides end with the same bytes; a steady epoch takes 41 ms by fit, 4.8 ms by the 
 cores of an AMD EPYC, 2026-11-20).
 """
 
-if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
-    from recipes.__main__ import script
-
-    script(__file__)
-
-from collections.abc import Sequence
 from dataclasses import replace
 
 import keras
 import tensorflow as tf
 
-from custom_loops import loop
+from custom_loops.loop import Loop
 from recipes.foundations.learning_rate_range_test import HParams, build_model, load_data, rising_rate
-from recipes.shared import losses
+from recipes.shared import data, losses
 from recipes.shared.range_test import RangeTest
 from recipes.shared.run import Run
 from recipes.shared.step_losses import StepLosses
 
 
-def make_train_step(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    loss: keras.losses.Loss,
-    metrics: Sequence[keras.metrics.Metric],
-) -> loop.Step:
-    """Return the function that makes one update from a batch."""
-    mean_loss, *others = metrics
+def make_loop(
+    hparams: HParams, dataset: data.Dataset, learning_rate: float | keras.optimizers.schedules.LearningRateSchedule
+) -> Loop:
+    """Return a loop with a new model that is ready to be trained."""
+    model = build_model(hparams, dataset)
+    optimizer = keras.optimizers.SGD(learning_rate)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+    mean_loss = keras.metrics.Mean(name="loss")
 
-    def train_step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    def train_step(x, y):
         with tf.GradientTape() as tape:
             logits = model(x, training=True)
             total_loss = losses.total(loss(y, logits), model.losses)
         gradients = tape.gradient(total_loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
         mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
-        for metric in others:
-            metric.update_state(y, logits)  # of the predictions made before the update
-        return total_loss
+        accuracy.update_state(y, logits)  # of the predictions made before the update
+        return {"loss": total_loss}
 
-    return train_step
+    def test_step(x, y):
+        logits = model(x, training=False)
+        total_loss = losses.total(loss(y, logits), model.losses)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])
+        accuracy.update_state(y, logits)
+        return {"loss": total_loss}
+
+    return Loop(model, train_step, test_step, [mean_loss, accuracy], optimizer, **hparams.execution)
 
 
 def train(hparams: HParams, run: Run) -> None:
     """Test the range of rates, train at the one that it suggests, and leave everything in the run's folder."""
     dataset = load_data(hparams)
+    batches = dataset.batches(hparams)
     step_losses = StepLosses(len(dataset.train), hparams.batch_size)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-    model = build_model(hparams, dataset)
-    optimizer = keras.optimizers.SGD(rising_rate(hparams))
-    metrics = [keras.metrics.Mean(name="loss")]
-    driver = loop.Loop(
-        model,
-        make_train_step(model, optimizer, loss, metrics),
-        loss,
-        metrics,
-        optimizer,
-        jit_compile=hparams.jit_compile,
-    )
-    driver.train(
-        dataset,
-        batch_size=hparams.batch_size,
-        epochs=step_losses.epochs(hparams.steps),
-        seed=hparams.seed,
-        callbacks=[step_losses],
-    )
-    test = RangeTest.of(rising_rate(hparams), step_losses.losses[: hparams.steps])
+    schedule = rising_rate(hparams)
+    whole_epochs = replace(hparams, steps_per_execution=None)  # a loop shows the loss of every step all the same
+    loop = make_loop(whole_epochs, dataset, schedule)
+    loop.train(batches, epochs=step_losses.epochs(hparams.steps), callbacks=[step_losses])
+    test = RangeTest.of(schedule, step_losses.losses[: hparams.steps])
     run.picture("range_test", test.plot())
 
     rate = test.suggestion * hparams.multiple
     training = run.child("training", replace(hparams, learning_rate=rate), remedy="a smaller --multiple")
-    model = build_model(hparams, dataset)
-    optimizer = keras.optimizers.SGD(rate)
-    metrics = [keras.metrics.Mean(name="loss"), keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
-    driver = loop.Loop(
-        model,
-        make_train_step(model, optimizer, loss, metrics),
-        loss,
-        metrics,
-        optimizer,
-        steps_per_execution=hparams.steps_per_execution,
-        jit_compile=hparams.jit_compile,
-    )
-    driver.train(
-        dataset,
-        batch_size=hparams.batch_size,
-        epochs=hparams.epochs,
-        seed=hparams.seed,
-        callbacks=training.callbacks(dataset),
-        verbose=run.verbose,
-    )
-    training.finish(model, dataset, driver.evaluate(dataset.test, batch_size=hparams.batch_size))
+    loop = make_loop(hparams, dataset, rate)
+    loop.train(batches, epochs=hparams.epochs, callbacks=training.callbacks(batches), verbose=run.verbose)
+    training.finish(loop.model, dataset, loop.evaluate(batches))
     run.summarise(test.summary() | {f"test_{name}": value for name, value in training.metrics.items()})
+
+
+if __name__ == "__main__":
+    from recipes.__main__ import script
+
+    script(__file__)

@@ -19,18 +19,13 @@ stepwise decay; the weights end with the same bytes; a steady epoch takes 41 ms 
 (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
 """
 
-if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
-    from recipes.__main__ import script
-
-    script(__file__)
-
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
-from custom_loops import loop
+from custom_loops.loop import Loop
 from recipes.foundations.learning_rate_schedule import HParams, build_model, load_data, phases
 from recipes.shared import data, losses
 from recipes.shared.run import Run
@@ -59,55 +54,44 @@ def learning_rate(hparams: HParams, dataset: data.Dataset) -> Callable[[tf.Tenso
     return rate
 
 
-def make_train_step(
-    model: keras.Model,
-    learning_rate: Callable[[tf.Tensor], tf.Tensor],
-    updates: tf.Variable,
-    loss: keras.losses.Loss,
-    metrics: Sequence[keras.metrics.Metric],
-) -> loop.Step:
-    """Return the function that makes one update from a batch; `updates` counts them."""
-    mean_loss, accuracy = metrics
+def train(hparams: HParams, run: Run) -> None:
+    """Train, evaluate on the test part, and leave everything in the run's folder."""
+    dataset = load_data(hparams)
+    model = build_model(hparams, dataset)
+    schedule = learning_rate(hparams, dataset)
+    updates = tf.Variable(0)  # how many were made
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+    mean_loss = keras.metrics.Mean(name="loss")
 
-    def train_step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    def train_step(x, y):
         with tf.GradientTape() as tape:
             logits = model(x, training=True)
             total_loss = losses.total(loss(y, logits), model.losses)
         gradients = tape.gradient(total_loss, model.trainable_variables)
-        rate = learning_rate(updates)  # fit: SGD(learning_rate) asks with its own count, `iterations`
+        rate = schedule(updates)  # fit: SGD(learning_rate) asks with its own count, `iterations`
         for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
             variable.assign_sub(rate * gradient)
         updates.assign_add(1)
         mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
         accuracy.update_state(y, logits)  # of the predictions made before the update
-        return total_loss
+        return {"loss": total_loss}
 
-    return train_step
+    def test_step(x, y):
+        logits = model(x, training=False)
+        total_loss = losses.total(loss(y, logits), model.losses)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])
+        accuracy.update_state(y, logits)
+        return {"loss": total_loss}
+
+    loop = Loop(model, train_step, test_step, [mean_loss, accuracy], **hparams.execution)
+    batches = dataset.batches(hparams)
+    callbacks = run.callbacks(batches, learning_rate=schedule)
+    loop.train(batches, epochs=hparams.epochs, callbacks=callbacks, verbose=run.verbose)
+    run.finish(model, dataset, loop.evaluate(batches))
 
 
-def train(hparams: HParams, run: Run) -> None:
-    """Train, evaluate on the test part, and leave everything in the run's folder."""
-    dataset = load_data(hparams)
-    model = build_model(hparams, dataset)
-    rate = learning_rate(hparams, dataset)
-    updates = tf.Variable(0)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    metrics = [keras.metrics.Mean(name="loss"), keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
-    driver = loop.Loop(
-        model,
-        make_train_step(model, rate, updates, loss, metrics),
-        loss,
-        metrics,
-        learning_rate=rate,
-        steps_per_execution=hparams.steps_per_execution,
-        jit_compile=hparams.jit_compile,
-    )
-    driver.train(
-        dataset,
-        batch_size=hparams.batch_size,
-        epochs=hparams.epochs,
-        seed=hparams.seed,
-        callbacks=run.callbacks(dataset),
-        verbose=run.verbose,
-    )
-    run.finish(model, dataset, driver.evaluate(dataset.test, batch_size=hparams.batch_size))
+if __name__ == "__main__":
+    from recipes.__main__ import script
+
+    script(__file__)

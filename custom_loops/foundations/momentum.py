@@ -14,17 +14,10 @@ Measured on the test part of diabetes, seed 0: R2 0.339; weights differ by up to
 fit, 3.3 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
 """
 
-if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
-    from recipes.__main__ import script
-
-    script(__file__)
-
-from collections.abc import Sequence
-
 import keras
 import tensorflow as tf
 
-from custom_loops import loop
+from custom_loops.loop import Loop
 from recipes.foundations.momentum import HParams, build_model, load_data
 from recipes.shared import losses
 from recipes.shared.run import Run
@@ -32,54 +25,41 @@ from recipes.shared.run import Run
 TOLERANCE = 1e-5  # the rule is written by hand: a v rounds otherwise than r gradient, a unit in the last place a step
 
 
-def make_train_step(
-    model: keras.Model,
-    velocities: Sequence[tf.Variable],
-    loss: keras.losses.Loss,
-    metrics: Sequence[keras.metrics.Metric],
-    learning_rate: float,
-    momentum: float,
-) -> loop.Step:
-    """Return the function that makes one update from a batch; `velocities` are v, one for each trainable variable."""
-    (mean_loss,) = metrics
+def train(hparams: HParams, run: Run) -> None:
+    """Train, evaluate on the test part, and leave everything in the run's folder."""
+    dataset = load_data(hparams)
+    model = build_model(hparams, dataset)
+    velocities = [tf.Variable(tf.zeros(variable.shape)) for variable in model.trainable_variables]  # v
+    loss = keras.losses.MeanSquaredError()
+    mean_loss = keras.metrics.Mean(name="loss")
 
-    def train_step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    def train_step(x, y):
         with tf.GradientTape() as tape:
             predictions = model(x, training=True)
             total_loss = losses.total(loss(y, predictions), model.losses)
         gradients = tape.gradient(total_loss, model.trainable_variables)
         # fit: SGD(learning_rate=learning_rate * (1 - momentum), momentum=momentum)
         for variable, velocity, gradient in zip(model.trainable_variables, velocities, gradients, strict=True):
-            velocity.assign(momentum * velocity + (1 - momentum) * gradient)
-            variable.assign_sub(learning_rate * velocity)
+            velocity.assign(hparams.momentum * velocity + (1 - hparams.momentum) * gradient)
+            variable.assign_sub(hparams.learning_rate * velocity)
         mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
-        return total_loss
+        return {"loss": total_loss}
 
-    return train_step
+    def test_step(x, y):
+        predictions = model(x, training=False)
+        total_loss = losses.total(loss(y, predictions), model.losses)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])
+        return {"loss": total_loss}
+
+    loop = Loop(model, train_step, test_step, [mean_loss], **hparams.execution)
+    batches = dataset.batches(hparams)
+    rate = hparams.learning_rate * (1 - hparams.momentum)  # of the gradient, as SGD counts it
+    callbacks = run.callbacks(batches, learning_rate=rate)
+    loop.train(batches, epochs=hparams.epochs, callbacks=callbacks, verbose=run.verbose)
+    run.finish(model, dataset, loop.evaluate(batches))
 
 
-def train(hparams: HParams, run: Run) -> None:
-    """Train, evaluate on the test part, and leave everything in the run's folder."""
-    dataset = load_data(hparams)
-    model = build_model(hparams, dataset)
-    velocities = [tf.Variable(tf.zeros(variable.shape)) for variable in model.trainable_variables]
-    loss = keras.losses.MeanSquaredError()
-    metrics = [keras.metrics.Mean(name="loss")]
-    driver = loop.Loop(
-        model,
-        make_train_step(model, velocities, loss, metrics, hparams.learning_rate, hparams.momentum),
-        loss,
-        metrics,
-        learning_rate=hparams.learning_rate * (1 - hparams.momentum),  # of the gradient, as SGD counts it
-        steps_per_execution=hparams.steps_per_execution,
-        jit_compile=hparams.jit_compile,
-    )
-    driver.train(
-        dataset,
-        batch_size=hparams.batch_size,
-        epochs=hparams.epochs,
-        seed=hparams.seed,
-        callbacks=run.callbacks(dataset),
-        verbose=run.verbose,
-    )
-    run.finish(model, dataset, driver.evaluate(dataset.test, batch_size=hparams.batch_size))
+if __name__ == "__main__":
+    from recipes.__main__ import script
+
+    script(__file__)

@@ -16,11 +16,6 @@ sides end with the same bytes; a steady epoch takes 41 ms by fit, 4.8 ms by the 
 cores of an AMD EPYC, 2026-11-20).
 """
 
-if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
-    from recipes.__main__ import script
-
-    script(__file__)
-
 import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -87,43 +82,53 @@ def rising_rate(hparams: HParams) -> keras.optimizers.schedules.LearningRateSche
     return keras.optimizers.schedules.ExponentialDecay(hparams.learning_rate, hparams.steps - 1, decay_rate=growth)
 
 
+def compiled_model(
+    hparams: HParams, dataset: data.Dataset, learning_rate: float | keras.optimizers.schedules.LearningRateSchedule
+) -> keras.Model:
+    """Return a new model that is ready to be trained."""
+    model = build_model(hparams, dataset)
+    optimizer = keras.optimizers.SGD(learning_rate)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+    model.compile(optimizer, loss, metrics=[accuracy], **hparams.execution)
+    return model
+
+
 def train(hparams: HParams, run: Run) -> None:
     """Test the range of rates, train at the one that it suggests, and leave everything in the run's folder."""
     dataset = load_data(hparams)
-    order = data.EpochOrder(dataset.train, hparams.seed)
+    batches = dataset.batches(hparams)
     step_losses = StepLosses(len(dataset.train), hparams.batch_size)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-    model = build_model(hparams, dataset)
-    model.compile(optimizer=keras.optimizers.SGD(rising_rate(hparams)), loss=loss, jit_compile=hparams.jit_compile)
+    schedule = rising_rate(hparams)
+    one_step_each = replace(hparams, steps_per_execution=None)  # or fit would not show the loss of every step
+    model = compiled_model(one_step_each, dataset, schedule)
     model.fit(
-        order.batches(hparams.batch_size),
+        batches.train,
+        shuffle=False,  # `batches` has shuffled
         epochs=step_losses.epochs(hparams.steps),
-        shuffle=False,  # `order` has shuffled
-        callbacks=[order, step_losses],
+        callbacks=[batches, step_losses],
         verbose=0,
     )
-    test = RangeTest.of(rising_rate(hparams), step_losses.losses[: hparams.steps])
+    test = RangeTest.of(schedule, step_losses.losses[: hparams.steps])
     run.picture("range_test", test.plot())
 
     rate = test.suggestion * hparams.multiple
     training = run.child("training", replace(hparams, learning_rate=rate), remedy="a smaller --multiple")
-    model = build_model(hparams, dataset)
-    model.compile(
-        optimizer=keras.optimizers.SGD(rate),
-        loss=loss,
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        steps_per_execution=hparams.steps_per_execution or 1,
-        jit_compile=hparams.jit_compile,
-    )
+    model = compiled_model(hparams, dataset, rate)
     model.fit(
-        order.batches(hparams.batch_size),
-        validation_data=data.batches(dataset.validation, hparams.batch_size),
-        epochs=hparams.epochs,
+        batches.train,
+        validation_data=batches.validation,
         shuffle=False,
-        callbacks=[order, *training.callbacks(dataset)],
+        initial_epoch=training.first_epoch,
+        epochs=hparams.epochs,
+        callbacks=training.callbacks(batches),
         verbose=run.verbose,
     )
-    test_batches = data.batches(dataset.test, hparams.batch_size)
-    training.finish(model, dataset, model.evaluate(test_batches, return_dict=True, verbose=0))
+    training.finish(model, dataset, model.evaluate(batches.test, return_dict=True, verbose=0))
     run.summarise(test.summary() | {f"test_{name}": value for name, value in training.metrics.items()})
+
+
+if __name__ == "__main__":
+    from recipes.__main__ import script
+
+    script(__file__)

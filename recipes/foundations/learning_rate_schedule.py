@@ -19,11 +19,6 @@ stepwise decay; the weights end with the same bytes; a steady epoch takes 41 ms 
 (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
 """
 
-if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
-    from recipes.__main__ import script
-
-    script(__file__)
-
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -124,21 +119,26 @@ def train(hparams: HParams, run: Run) -> None:
     """Train, evaluate on the test part, and leave everything in the run's folder."""
     dataset = load_data(hparams)
     model = build_model(hparams, dataset)
-    model.compile(
-        optimizer=keras.optimizers.SGD(learning_rate(hparams, dataset)),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        steps_per_execution=hparams.steps_per_execution or 1,
-        jit_compile=hparams.jit_compile,
-    )
-    order = data.EpochOrder(dataset.train, hparams.seed)
+    schedule = learning_rate(hparams, dataset)
+    optimizer = keras.optimizers.SGD(schedule)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+    model.compile(optimizer, loss, metrics=[accuracy], **hparams.execution)
+
+    batches = dataset.batches(hparams)
     model.fit(
-        order.batches(hparams.batch_size),
-        validation_data=data.batches(dataset.validation, hparams.batch_size),
+        batches.train,
+        validation_data=batches.validation,
+        shuffle=False,  # `batches` has shuffled
+        initial_epoch=run.first_epoch,
         epochs=hparams.epochs,
-        shuffle=False,  # `order` has shuffled
-        callbacks=[order, *run.callbacks(dataset)],
+        callbacks=run.callbacks(batches),
         verbose=run.verbose,
     )
-    test = data.batches(dataset.test, hparams.batch_size)
-    run.finish(model, dataset, model.evaluate(test, return_dict=True, verbose=0))
+    run.finish(model, dataset, model.evaluate(batches.test, return_dict=True, verbose=0))
+
+
+if __name__ == "__main__":
+    from recipes.__main__ import script
+
+    script(__file__)

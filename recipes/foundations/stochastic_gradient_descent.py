@@ -16,17 +16,13 @@ end with the same bytes; a steady epoch takes 31 ms by fit, 2.6 ms by the loop (
 of an AMD EPYC, 2026-11-20).
 """
 
-if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
-    from recipes.__main__ import script
-
-    script(__file__)
-
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import keras
 
 from recipes.shared import data, gradients, hparams, schedules
+from recipes.shared.batches import epoch_order
 from recipes.shared.run import Run
 from recipes.shared.search_space import Choices, LogRange, SearchSpace
 
@@ -63,7 +59,7 @@ def step_noise(hparams: HParams, model: keras.Model, loss: keras.losses.Loss, da
 
     It is measured at the weights that `model` has now, as the root of a mean of squares, in the unit of the weights.
     """
-    order = data.epoch_order(len(dataset.train), hparams.seed, 0).numpy()
+    order = epoch_order(len(dataset.train), hparams.seed, 0).numpy()
     return hparams.learning_rate * gradients.noise(model, loss, dataset.train, hparams.batch_size, order)
 
 
@@ -72,30 +68,38 @@ def train(hparams: HParams, run: Run) -> None:
     dataset = load_data(hparams)
     summary: dict[str, float] = {}
     for values in (replace(hparams, batch_size=1), hparams):
-        child = run.child(f"batch_{values.batch_size}", values)
-        model = build_model(values, dataset)
-        loss = keras.losses.MeanSquaredError()
-        model.compile(
-            optimizer=keras.optimizers.SGD(schedules.to_zero(values, dataset)),
-            loss=loss,
-            steps_per_execution=hparams.steps_per_execution or 1,
-            jit_compile=hparams.jit_compile,
-        )
-        order = data.EpochOrder(dataset.train, hparams.seed)
-        model.fit(
-            order.batches(values.batch_size),
-            validation_data=data.batches(dataset.validation, values.batch_size),
-            epochs=hparams.epochs,
-            shuffle=False,  # `order` has shuffled
-            callbacks=[order, *child.callbacks(dataset)],
-            verbose=run.verbose,
-        )
-        training, test = (
-            model.evaluate(data.batches(split, values.batch_size), return_dict=True, verbose=0)
-            for split in (dataset.train, dataset.test)
-        )
-        child.finish(model, dataset, test)
-        summary[f"training_loss_{child.name}"] = training["loss"]
-        summary[f"test_loss_{child.name}"] = test["loss"]
-        summary[f"step_noise_{child.name}"] = step_noise(values, model, loss, dataset)
+        summary |= train_child(values, dataset, run.child(f"batch_{values.batch_size}", values))
     run.summarise(summary)
+
+
+def train_child(hparams: HParams, dataset: data.Dataset, child: Run) -> dict[str, float]:
+    """Train and evaluate one of the two, and return what it came to."""
+    model = build_model(hparams, dataset)
+    optimizer = keras.optimizers.SGD(schedules.to_zero(hparams, dataset))
+    loss = keras.losses.MeanSquaredError()
+    model.compile(optimizer, loss, **hparams.execution)
+
+    batches = dataset.batches(hparams)
+    model.fit(
+        batches.train,
+        validation_data=batches.validation,
+        shuffle=False,  # `batches` has shuffled
+        initial_epoch=child.first_epoch,
+        epochs=hparams.epochs,
+        callbacks=child.callbacks(batches),
+        verbose=child.verbose,
+    )
+    training = model.evaluate(batches.in_order("train"), return_dict=True, verbose=0)
+    test = model.evaluate(batches.test, return_dict=True, verbose=0)
+    child.finish(model, dataset, test)
+    return {
+        f"training_loss_{child.name}": training["loss"],
+        f"test_loss_{child.name}": test["loss"],
+        f"step_noise_{child.name}": step_noise(hparams, model, loss, dataset),
+    }
+
+
+if __name__ == "__main__":
+    from recipes.__main__ import script
+
+    script(__file__)

@@ -3,6 +3,7 @@
 A batch is a tuple, `(x,)`, `(x, y)` or `(x, y, weights)`; each part is an array, or a dict or tuple of arrays.
 """
 
+import functools
 import itertools
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -268,9 +269,9 @@ class Batches(keras.callbacks.Callback):
             return min(steps * self.batch_size, self.examples)
         return steps * int(self._rows.shape[1])
 
-    @property
+    @functools.cached_property
     def train(self) -> tf.data.Dataset:
-        """One epoch of the training part, for `fit`.
+        """One epoch of the training part, for `fit`; made once, because a loop by hand asks for it every epoch.
 
         It is finite and its cardinality is known, so that `fit` starts it anew each epoch. (An endless dataset with
         `steps_per_epoch` makes too many updates when `steps_per_execution` does not divide the steps.)

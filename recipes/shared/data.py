@@ -48,11 +48,11 @@ class Dataset:
             order: of the training part, if it is not to be shuffled.
 
         Raises:
-            UsageError: a full batch has fewer examples than there are replicas.
+            UsageError: a full batch has fewer examples than there are replicas, or a stream shall have an order.
         """
         batch_size = hparams.batch_size
         distribution.require_a_share_for_each(batch_size)
-        streamed = isinstance(self.train, streaming.Streamed)
+        streamed = order is None and isinstance(self.train, streaming.Streamed)  # a stream has an order of its own
         return Batches(
             self.train if streamed else self.train.arrays,
             batch_size,
