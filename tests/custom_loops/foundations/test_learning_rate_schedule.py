@@ -7,7 +7,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from recipes.foundations import learning_rate_schedule as recipe
-from recipes.shared import data
+from recipes.shared.batches import epoch_order
 from recipes.shared.run import Run
 from tests.trainings import slow
 
@@ -50,7 +50,7 @@ def trained(tmp_path, side, **hparams):
     keras.backend.clear_session()
     run, weights = Run(tmp_path / side, recipe.HParams(**hparams)), Weights()
     callbacks = run.callbacks
-    run.callbacks = lambda dataset: [*callbacks(dataset), weights]
+    run.callbacks = lambda batches, **options: callbacks(batches, weights, **options)
     module.train(run.hparams, run)
     run.close()
     return run, weights.after
@@ -84,7 +84,7 @@ def test_the_logged_rates_are_those_of_the_formula_and_those_that_moved_the_weig
     np.testing.assert_allclose(rates, formula(schedule, updates, warm_up=round(0.1 * updates)), rtol=2e-6)
 
     x = dataset.train.x.reshape(len(dataset.train), -1).astype(np.float64)
-    rows = np.concatenate([data.epoch_order(len(x), 0, epoch).numpy() for epoch in range(epochs)])
+    rows = np.concatenate([epoch_order(len(x), 0, epoch).numpy() for epoch in range(epochs)])
     moved, slopes = [], []
     for before, after, batch in zip(weights[:-1], weights[1:], rows.reshape(updates, 32), strict=True):
         moved.append(np.linalg.norm(np.concatenate([(a - b).ravel() for a, b in zip(after, before, strict=True)])))

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from custom_loops.foundations import momentum
-from recipes.shared import data
+from recipes.shared.batches import epoch_order
 
 A, G = 0.1, 0.9
 
@@ -19,7 +19,7 @@ def reference(dataset, w, b, epochs, batch_size):
     x, y = dataset.train.x.astype(np.float64), dataset.train.y.astype(np.float64)
     velocity_w, velocity_b = np.zeros_like(w), np.zeros_like(b)
     for epoch in range(epochs):
-        order = data.epoch_order(len(x), 0, epoch).numpy()
+        order = epoch_order(len(x), 0, epoch).numpy()
         for start in range(0, len(x), batch_size):
             rows = order[start : start + batch_size]
             residual = x[rows] @ w + b - y[rows]
@@ -40,15 +40,13 @@ def test_a_hundred_steps_follow_the_formula(trained, dataset, side):
         np.testing.assert_allclose(value, exact, rtol=1e-5, atol=1e-4 * abs(exact).max())
 
 
-def test_one_step_in_eager_mode_moves_by_a_tenth_of_the_gradient(dataset):
+def test_one_step_in_eager_mode_moves_by_a_tenth_of_the_gradient(train_step, dataset):
     model = momentum.build_model(momentum.HParams(), dataset)
     before = [v.numpy() for v in model.trainable_variables]
     x, y = tf.constant(dataset.train.x[:4]), tf.constant(dataset.train.y[:4])
-    loss, metrics = keras.losses.MeanSquaredError(), [keras.metrics.Mean(name="loss")]
     with tf.GradientTape() as tape:
-        value = loss(y, model(x))
+        value = keras.losses.MeanSquaredError()(y, model(x))
     gradients = tape.gradient(value, model.trainable_variables)
-    velocities = [tf.Variable(tf.zeros(v.shape)) for v in model.trainable_variables]
-    momentum.make_train_step(model, velocities, loss, metrics, learning_rate=A, momentum=G)(x, y)
+    train_step("momentum", model, learning_rate=A, momentum=G)(x, y)
     for variable, old, gradient in zip(model.trainable_variables, before, gradients, strict=True):
         np.testing.assert_allclose(variable.numpy(), old - A * (1 - G) * gradient.numpy(), rtol=1e-5, atol=1e-6)
