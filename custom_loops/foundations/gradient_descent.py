@@ -58,7 +58,7 @@ def train(hparams: HParams, run: Run) -> None:
         return {"loss": mean_squared_error(x, y, w, b)}
 
     batches = whole_parts(hparams, dataset)
-    (validation,), (test,) = batches.validation, batches.test
+    (validation,), (test,) = batches.in_order("validation"), batches.in_order("test")
     hooks = Hooks(
         model,
         run.callbacks(batches),
