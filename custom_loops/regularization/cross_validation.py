@@ -15,42 +15,13 @@ same bytes; a steady epoch takes 25 ms by fit, 4.3 ms by the loop (TensorFlow 2.
 EPYC, 2026-11-20).
 """
 
-if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
-    from recipes.__main__ import script
-
-    script(__file__)
-
-from collections.abc import Sequence
-
 import keras
 import tensorflow as tf
 
-from custom_loops import loop
+from custom_loops.loop import Loop
 from recipes.regularization.cross_validation import HParams, build_model, load_data, summarise
 from recipes.shared import losses
 from recipes.shared.run import Run
-
-
-def make_train_step(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    loss: keras.losses.Loss,
-    metrics: Sequence[keras.metrics.Metric],
-) -> loop.Step:
-    """Return the function that makes one update from a batch."""
-    mean_loss, accuracy = metrics
-
-    def train_step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            logits = model(x, training=True)
-            total_loss = losses.total(loss(y, logits), model.losses)
-        gradients = tape.gradient(total_loss, model.trainable_variables)
-        optimizer.apply(gradients, model.trainable_variables)
-        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
-        accuracy.update_state(y, logits)  # of the predictions made before the update
-        return total_loss
-
-    return train_step
 
 
 def train(hparams: HParams, run: Run) -> None:
@@ -59,30 +30,41 @@ def train(hparams: HParams, run: Run) -> None:
     model = build_model(hparams, folds[0])
     optimizer = keras.optimizers.Adam(hparams.learning_rate)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    metrics = [keras.metrics.Mean(name="loss"), keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
-    driver = loop.Loop(
-        model,
-        make_train_step(model, optimizer, loss, metrics),
-        loss,
-        metrics,
-        optimizer,
-        steps_per_execution=hparams.steps_per_execution,
-        jit_compile=hparams.jit_compile,
-    )
-    # Weights and seed states of the model; slots, iterations and rate of the optimizer. The driver resets the metrics.
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+    mean_loss = keras.metrics.Mean(name="loss")
+
+    def train_step(x, y):
+        with tf.GradientTape() as tape:
+            logits = model(x, training=True)
+            total_loss = losses.total(loss(y, logits), model.losses)
+        gradients = tape.gradient(total_loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
+        accuracy.update_state(y, logits)  # of the predictions made before the update
+        return {"loss": total_loss}
+
+    def test_step(x, y):
+        logits = model(x, training=False)
+        total_loss = losses.total(loss(y, logits), model.losses)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])
+        accuracy.update_state(y, logits)
+        return {"loss": total_loss}
+
+    loop = Loop(model, train_step, test_step, [mean_loss, accuracy], optimizer, **hparams.execution)
+    # Weights and seed states of the model; slots, iterations and rate of the optimizer. The loop resets the metrics.
     variables = [*model.variables, *optimizer.variables]
     initial_values = [variable.numpy() for variable in variables]
     for number, dataset in enumerate(folds, start=1):
         fold = run.child(f"fold_{number}")
         for variable, value in zip(variables, initial_values, strict=True):
             variable.assign(value)  # fit: a new model and optimizer, and the time to compile them
-        driver.train(
-            dataset,
-            batch_size=hparams.batch_size,
-            epochs=hparams.epochs,
-            seed=hparams.seed,
-            callbacks=fold.callbacks(dataset),
-            verbose=run.verbose,
-        )
-        fold.finish(model, dataset, driver.evaluate(dataset.test, batch_size=hparams.batch_size))
+        batches = dataset.batches(hparams)
+        loop.train(batches, epochs=hparams.epochs, callbacks=fold.callbacks(batches), verbose=run.verbose)
+        fold.finish(model, dataset, loop.evaluate(batches))
     run.summarise(summarise([fold.metrics for fold in run.children]))
+
+
+if __name__ == "__main__":
+    from recipes.__main__ import script
+
+    script(__file__)

@@ -15,42 +15,15 @@ Measured on diabetes, seed 0: without dropout the gap is 3594 (training loss 840
 by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
 """
 
-if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
-    from recipes.__main__ import script
-
-    script(__file__)
-
-from collections.abc import Sequence
 from dataclasses import replace
 
 import keras
 import tensorflow as tf
 
-from custom_loops import loop
+from custom_loops.loop import Loop
 from recipes.regularization.dropout import HParams, build_model, load_data, summarise
-from recipes.shared import losses, programs
+from recipes.shared import data, losses, programs
 from recipes.shared.run import Run
-
-
-def make_train_step(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    loss: keras.losses.Loss,
-    metrics: Sequence[keras.metrics.Metric],
-) -> loop.Step:
-    """Return the function that makes one update from a batch."""
-    (mean_loss,) = metrics
-
-    def train_step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            predictions = model(x, training=True)  # draws the masks that fit draws from the same seed
-            total_loss = losses.total(loss(y, predictions), model.losses)
-        gradients = tape.gradient(total_loss, model.trainable_variables)
-        optimizer.apply(gradients, model.trainable_variables)
-        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
-        return total_loss
-
-    return train_step
 
 
 def train(hparams: HParams, run: Run) -> None:
@@ -59,34 +32,43 @@ def train(hparams: HParams, run: Run) -> None:
     summary: dict[str, float] = {}
     for name, rate in (("without", 0.0), ("with", hparams.dropout)):
         values = replace(hparams, dropout=rate)
-        child = run.child(name, values)
-        model = build_model(values, dataset)
-        optimizer = keras.optimizers.Adam(hparams.learning_rate)
-        loss = keras.losses.MeanSquaredError()
-        metrics = [keras.metrics.Mean(name="loss")]
-        driver = loop.Loop(
-            model,
-            make_train_step(model, optimizer, loss, metrics),
-            loss,
-            metrics,
-            optimizer,
-            steps_per_execution=hparams.steps_per_execution,
-            jit_compile=hparams.jit_compile,
-        )
-        driver = programs.reuse(driver, values)  # in a search; else it stays as it is
-        driver.train(
-            dataset,
-            batch_size=hparams.batch_size,
-            epochs=hparams.epochs,
-            seed=hparams.seed,
-            callbacks=child.callbacks(dataset),
-            verbose=run.verbose,
-        )
-        # not the training loss of the last epoch: that one was measured with units missing, and before the updates
-        training, validation, test = (
-            driver.evaluate(split, batch_size=hparams.batch_size)
-            for split in (dataset.train, dataset.validation, dataset.test)
-        )
-        child.finish(driver.model, dataset, test)
-        summary |= summarise(name, training["loss"], validation["loss"], test["loss"])
+        summary |= train_network(values, dataset, run.child(name, values))
     run.summarise(summary)
+
+
+def train_network(hparams: HParams, dataset: data.Dataset, run: Run) -> dict[str, float]:
+    """Train one network, leave everything in the run's folder, and return its losses and the gap."""
+    model = build_model(hparams, dataset)
+    optimizer = keras.optimizers.Adam(hparams.learning_rate)
+    loss = keras.losses.MeanSquaredError()
+    mean_loss = keras.metrics.Mean(name="loss")
+
+    def train_step(x, y):
+        with tf.GradientTape() as tape:
+            predictions = model(x, training=True)  # draws the masks that fit draws from the same seed
+            total_loss = losses.total(loss(y, predictions), model.losses)
+        gradients = tape.gradient(total_loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
+        return {"loss": total_loss}
+
+    def test_step(x, y):
+        predictions = model(x, training=False)
+        total_loss = losses.total(loss(y, predictions), model.losses)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])
+        return {"loss": total_loss}
+
+    loop = Loop(model, train_step, test_step, [mean_loss], optimizer, **hparams.execution)
+    loop = programs.reuse(loop, hparams)  # in a search; else it stays as it is
+    batches = dataset.batches(hparams)
+    loop.train(batches, epochs=hparams.epochs, callbacks=run.callbacks(batches), verbose=run.verbose)
+    # not the training loss of the last epoch: that one was measured with units missing, and before the updates
+    training, validation, test = (loop.evaluate(batches, part) for part in ("train", "validation", "test"))
+    run.finish(loop.model, dataset, test)
+    return summarise(run.name, training["loss"], validation["loss"], test["loss"])
+
+
+if __name__ == "__main__":
+    from recipes.__main__ import script
+
+    script(__file__)

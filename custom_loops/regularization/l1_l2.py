@@ -16,43 +16,13 @@ a steady epoch takes 20 ms by fit, 3.1 ms by the loop (TensorFlow 2.21, Keras 3.
 2026-11-20).
 """
 
-if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
-    from recipes.__main__ import script
-
-    script(__file__)
-
-from collections.abc import Sequence
-
 import keras
 import tensorflow as tf
 
-from custom_loops import loop
+from custom_loops.loop import Loop
 from recipes.regularization.l1_l2 import HParams, build_model, load_data, zero_weights
 from recipes.shared import losses, schedules
 from recipes.shared.run import Run
-
-
-def make_train_step(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    loss: keras.losses.Loss,
-    metrics: Sequence[keras.metrics.Metric],
-) -> loop.Step:
-    """Return the function that makes one update from a batch."""
-    mean_loss, mean_squared_error = metrics
-
-    def train_step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            predictions = model(x, training=True)
-            # fit adds the penalties of `model.losses` by itself; a loop that forgets them trains without any
-            total_loss = losses.total(loss(y, predictions), model.losses)
-        gradients = tape.gradient(total_loss, model.trainable_variables)
-        optimizer.apply(gradients, model.trainable_variables)
-        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
-        mean_squared_error.update_state(y, predictions)  # made before the update
-        return total_loss
-
-    return train_step
 
 
 def train(hparams: HParams, run: Run) -> None:
@@ -61,26 +31,35 @@ def train(hparams: HParams, run: Run) -> None:
     model = build_model(hparams, dataset)
     optimizer = keras.optimizers.SGD(schedules.to_zero(hparams, dataset))
     loss = keras.losses.MeanSquaredError()
-    metrics = [
-        keras.metrics.Mean(name="loss"),
-        keras.metrics.MeanSquaredError(name="mse"),  # the loss without the penalty
-    ]
-    driver = loop.Loop(
-        model,
-        make_train_step(model, optimizer, loss, metrics),
-        loss,
-        metrics,
-        optimizer,
-        steps_per_execution=hparams.steps_per_execution,
-        jit_compile=hparams.jit_compile,
-    )
-    driver.train(
-        dataset,
-        batch_size=hparams.batch_size,
-        epochs=hparams.epochs,
-        seed=hparams.seed,
-        callbacks=run.callbacks(dataset),
-        verbose=run.verbose,
-    )
-    results = driver.evaluate(dataset.test, batch_size=hparams.batch_size)
+    mean_squared_error = keras.metrics.MeanSquaredError(name="mse")  # the loss without the penalty
+    mean_loss = keras.metrics.Mean(name="loss")
+
+    def train_step(x, y):
+        with tf.GradientTape() as tape:
+            predictions = model(x, training=True)
+            # fit adds the penalties of `model.losses` by itself; a loop that forgets them trains without any
+            total_loss = losses.total(loss(y, predictions), model.losses)
+        gradients = tape.gradient(total_loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
+        mean_squared_error.update_state(y, predictions)  # made before the update
+        return {"loss": total_loss}
+
+    def test_step(x, y):
+        predictions = model(x, training=False)
+        total_loss = losses.total(loss(y, predictions), model.losses)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])
+        mean_squared_error.update_state(y, predictions)
+        return {"loss": total_loss}
+
+    loop = Loop(model, train_step, test_step, [mean_loss, mean_squared_error], optimizer, **hparams.execution)
+    batches = dataset.batches(hparams)
+    loop.train(batches, epochs=hparams.epochs, callbacks=run.callbacks(batches), verbose=run.verbose)
+    results = loop.evaluate(batches)
     run.finish(model, dataset, results | {"zero_weights": zero_weights(model)})
+
+
+if __name__ == "__main__":
+    from recipes.__main__ import script
+
+    script(__file__)

@@ -15,42 +15,13 @@ scikit-learn's on seeds 0 to 2; both sides end with the same bytes; a steady epo
 loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
 """
 
-if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
-    from recipes.__main__ import script
-
-    script(__file__)
-
-from collections.abc import Sequence
-
 import keras
 import tensorflow as tf
 
-from custom_loops import loop
+from custom_loops.loop import Loop
 from recipes.shared import losses, schedules
 from recipes.shared.run import Run
 from recipes.supervised.logistic_regression import HParams, build_model, load_data
-
-
-def make_train_step(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    loss: keras.losses.Loss,
-    metrics: Sequence[keras.metrics.Metric],
-) -> loop.Step:
-    """Return the function that makes one update from a batch."""
-    mean_loss, accuracy = metrics
-
-    def train_step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            logits = model(x, training=True)
-            total_loss = losses.total(loss(y, logits), model.losses)
-        gradients = tape.gradient(total_loss, model.trainable_variables)
-        optimizer.apply(gradients, model.trainable_variables)
-        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
-        accuracy.update_state(y, logits)  # of the predictions made before the update
-        return total_loss
-
-    return train_step
 
 
 def train(hparams: HParams, run: Run) -> None:
@@ -59,25 +30,33 @@ def train(hparams: HParams, run: Run) -> None:
     model = build_model(hparams, dataset)
     optimizer = keras.optimizers.SGD(schedules.to_zero(hparams, dataset), momentum=hparams.momentum)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    metrics = [
-        keras.metrics.Mean(name="loss"),
-        keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0),  # of a logit; 0.5 is for probabilities
-    ]
-    driver = loop.Loop(
-        model,
-        make_train_step(model, optimizer, loss, metrics),
-        loss,
-        metrics,
-        optimizer,
-        steps_per_execution=hparams.steps_per_execution,
-        jit_compile=hparams.jit_compile,
-    )
-    driver.train(
-        dataset,
-        batch_size=hparams.batch_size,
-        epochs=hparams.epochs,
-        seed=hparams.seed,
-        callbacks=run.callbacks(dataset),
-        verbose=run.verbose,
-    )
-    run.finish(model, dataset, driver.evaluate(dataset.test, batch_size=hparams.batch_size))
+    accuracy = keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)  # of a logit; 0.5 is for probabilities
+    mean_loss = keras.metrics.Mean(name="loss")
+
+    def train_step(x, y):
+        with tf.GradientTape() as tape:
+            logits = model(x, training=True)
+            total_loss = losses.total(loss(y, logits), model.losses)
+        gradients = tape.gradient(total_loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
+        accuracy.update_state(y, logits)  # of the predictions made before the update
+        return {"loss": total_loss}
+
+    def test_step(x, y):
+        logits = model(x, training=False)
+        total_loss = losses.total(loss(y, logits), model.losses)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])
+        accuracy.update_state(y, logits)
+        return {"loss": total_loss}
+
+    loop = Loop(model, train_step, test_step, [mean_loss, accuracy], optimizer, **hparams.execution)
+    batches = dataset.batches(hparams)
+    loop.train(batches, epochs=hparams.epochs, callbacks=run.callbacks(batches), verbose=run.verbose)
+    run.finish(model, dataset, loop.evaluate(batches))
+
+
+if __name__ == "__main__":
+    from recipes.__main__ import script
+
+    script(__file__)

@@ -15,11 +15,6 @@ same bytes; a steady epoch takes 25 ms by fit, 4.3 ms by the loop (TensorFlow 2.
 EPYC, 2026-11-20).
 """
 
-if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
-    from recipes.__main__ import script
-
-    script(__file__)
-
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -89,22 +84,26 @@ def train(hparams: HParams, run: Run) -> None:
         fold = run.child(f"fold_{number}")
         keras.utils.clear_session()  # layers have the same names in every fold; the loop has one model for all
         model = build_model(hparams, dataset)
-        model.compile(
-            optimizer=keras.optimizers.Adam(hparams.learning_rate),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-            steps_per_execution=hparams.steps_per_execution or 1,
-            jit_compile=hparams.jit_compile,
-        )
-        order = data.EpochOrder(dataset.train, hparams.seed)
+        optimizer = keras.optimizers.Adam(hparams.learning_rate)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+        model.compile(optimizer, loss, metrics=[accuracy], **hparams.execution)
+
+        batches = dataset.batches(hparams)
         model.fit(
-            order.batches(hparams.batch_size),
-            validation_data=data.batches(dataset.validation, hparams.batch_size),
+            batches.train,
+            validation_data=batches.validation,
+            shuffle=False,  # `batches` has shuffled
+            initial_epoch=fold.first_epoch,
             epochs=hparams.epochs,
-            shuffle=False,  # `order` has shuffled
-            callbacks=[order, *fold.callbacks(dataset)],
+            callbacks=fold.callbacks(batches),
             verbose=run.verbose,
         )
-        test = data.batches(dataset.test, hparams.batch_size)
-        fold.finish(model, dataset, model.evaluate(test, return_dict=True, verbose=0))
+        fold.finish(model, dataset, model.evaluate(batches.test, return_dict=True, verbose=0))
     run.summarise(summarise([fold.metrics for fold in run.children]))
+
+
+if __name__ == "__main__":
+    from recipes.__main__ import script
+
+    script(__file__)

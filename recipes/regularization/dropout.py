@@ -15,11 +15,6 @@ Measured on diabetes, seed 0: without dropout the gap is 3594 (training loss 840
 by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
 """
 
-if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
-    from recipes.__main__ import script
-
-    script(__file__)
-
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -90,29 +85,37 @@ def train(hparams: HParams, run: Run) -> None:
     summary: dict[str, float] = {}
     for name, rate in (("without", 0.0), ("with", hparams.dropout)):
         values = replace(hparams, dropout=rate)
-        child = run.child(name, values)
-        model = build_model(values, dataset)
-        model.compile(
-            optimizer=keras.optimizers.Adam(hparams.learning_rate),
-            loss=keras.losses.MeanSquaredError(),
-            steps_per_execution=hparams.steps_per_execution or 1,
-            jit_compile=hparams.jit_compile,
-        )
-        model = programs.reuse(model, values)  # in a search; else it stays as it is
-        order = data.EpochOrder(dataset.train, hparams.seed)
-        model.fit(
-            order.batches(hparams.batch_size),
-            validation_data=data.batches(dataset.validation, hparams.batch_size),
-            epochs=hparams.epochs,
-            shuffle=False,  # `order` has shuffled
-            callbacks=[order, *child.callbacks(dataset)],
-            verbose=run.verbose,
-        )
-        # not the training loss of the last epoch: that one was measured with units missing, and before the updates
-        training, validation, test = (
-            model.evaluate(data.batches(split, hparams.batch_size), return_dict=True, verbose=0)
-            for split in (dataset.train, dataset.validation, dataset.test)
-        )
-        child.finish(model, dataset, test)
-        summary |= summarise(name, training["loss"], validation["loss"], test["loss"])
+        summary |= train_network(values, dataset, run.child(name, values))
     run.summarise(summary)
+
+
+def train_network(hparams: HParams, dataset: data.Dataset, run: Run) -> dict[str, float]:
+    """Train one network, leave everything in the run's folder, and return its losses and the gap."""
+    model = build_model(hparams, dataset)
+    optimizer = keras.optimizers.Adam(hparams.learning_rate)
+    loss = keras.losses.MeanSquaredError()
+    model.compile(optimizer, loss, **hparams.execution)
+
+    model = programs.reuse(model, hparams)  # in a search; else it stays as it is
+    batches = dataset.batches(hparams)
+    model.fit(
+        batches.train,
+        validation_data=batches.validation,
+        shuffle=False,  # `batches` has shuffled
+        initial_epoch=run.first_epoch,
+        epochs=hparams.epochs,
+        callbacks=run.callbacks(batches),
+        verbose=run.verbose,
+    )
+    # not the training loss of the last epoch: that one was measured with units missing, and before the updates
+    training, validation, test = (
+        model.evaluate(batches.in_order(part), return_dict=True, verbose=0) for part in ("train", "validation", "test")
+    )
+    run.finish(model, dataset, test)
+    return summarise(run.name, training["loss"], validation["loss"], test["loss"])
+
+
+if __name__ == "__main__":
+    from recipes.__main__ import script
+
+    script(__file__)

@@ -16,11 +16,6 @@ a steady epoch takes 20 ms by fit, 3.1 ms by the loop (TensorFlow 2.21, Keras 3.
 2026-11-20).
 """
 
-if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
-    from recipes.__main__ import script
-
-    script(__file__)
-
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -80,22 +75,26 @@ def train(hparams: HParams, run: Run) -> None:
     """Train, evaluate on the test part, and leave everything in the run's folder."""
     dataset = load_data(hparams)
     model = build_model(hparams, dataset)
-    model.compile(
-        optimizer=keras.optimizers.SGD(schedules.to_zero(hparams, dataset)),
-        loss=keras.losses.MeanSquaredError(),
-        metrics=[keras.metrics.MeanSquaredError(name="mse")],  # the loss without the penalty
-        steps_per_execution=hparams.steps_per_execution or 1,
-        jit_compile=hparams.jit_compile,
-    )
-    order = data.EpochOrder(dataset.train, hparams.seed)
+    optimizer = keras.optimizers.SGD(schedules.to_zero(hparams, dataset))
+    loss = keras.losses.MeanSquaredError()
+    mean_squared_error = keras.metrics.MeanSquaredError(name="mse")  # the loss without the penalty
+    model.compile(optimizer, loss, metrics=[mean_squared_error], **hparams.execution)
+
+    batches = dataset.batches(hparams)
     model.fit(
-        order.batches(hparams.batch_size),
-        validation_data=data.batches(dataset.validation, hparams.batch_size),
+        batches.train,
+        validation_data=batches.validation,
+        shuffle=False,  # `batches` has shuffled
+        initial_epoch=run.first_epoch,
         epochs=hparams.epochs,
-        shuffle=False,  # `order` has shuffled
-        callbacks=[order, *run.callbacks(dataset)],
+        callbacks=run.callbacks(batches),
         verbose=run.verbose,
     )
-    test = data.batches(dataset.test, hparams.batch_size)
-    results = model.evaluate(test, return_dict=True, verbose=0)
+    results = model.evaluate(batches.test, return_dict=True, verbose=0)
     run.finish(model, dataset, results | {"zero_weights": zero_weights(model)})
+
+
+if __name__ == "__main__":
+    from recipes.__main__ import script
+
+    script(__file__)

@@ -15,11 +15,6 @@ Measured on the test part of breast_cancer, seed 0: accuracy 0.974, as `SVC`; ob
 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
 """
 
-if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
-    from recipes.__main__ import script
-
-    script(__file__)
-
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -74,21 +69,25 @@ def train(hparams: HParams, run: Run) -> None:
     """Train, evaluate on the test part, and leave everything in the run's folder."""
     dataset = load_data(hparams)
     model = build_model(hparams, dataset)
-    model.compile(
-        optimizer=keras.optimizers.SGD(schedules.to_zero(hparams, dataset), momentum=hparams.momentum),
-        loss=keras.losses.Hinge(),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        steps_per_execution=hparams.steps_per_execution or 1,
-        jit_compile=hparams.jit_compile,
-    )
-    order = data.EpochOrder(dataset.train, hparams.seed)
+    optimizer = keras.optimizers.SGD(schedules.to_zero(hparams, dataset), momentum=hparams.momentum)
+    loss = keras.losses.Hinge()
+    accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
+    model.compile(optimizer, loss, metrics=[accuracy], **hparams.execution)
+
+    batches = dataset.batches(hparams)
     model.fit(
-        order.batches(hparams.batch_size),
-        validation_data=data.batches(dataset.validation, hparams.batch_size),
+        batches.train,
+        validation_data=batches.validation,
+        shuffle=False,  # `batches` has shuffled
+        initial_epoch=run.first_epoch,
         epochs=hparams.epochs,
-        shuffle=False,  # `order` has shuffled
-        callbacks=[order, *run.callbacks(dataset)],
+        callbacks=run.callbacks(batches),
         verbose=run.verbose,
     )
-    test = data.batches(dataset.test, hparams.batch_size)
-    run.finish(model, dataset, model.evaluate(test, return_dict=True, verbose=0))
+    run.finish(model, dataset, model.evaluate(batches.test, return_dict=True, verbose=0))
+
+
+if __name__ == "__main__":
+    from recipes.__main__ import script
+
+    script(__file__)
