@@ -8,8 +8,8 @@ puts several steps into a call, but leaves each a program of its own, with its o
 `tf.data`. Here the loop over the batches is inside the program. The model is `mlp_classifier`'s, and the bits are those
 of its single steps.
 
-This side writes out the training step, and `loop.Loop` compiles chunks of it, which gather their batches themselves;
-its twin in `recipes` gives chunks to `model.fit`.
+This side writes out the training step, and the chunk of many around it: what `Loop` does for the other pairs. Callbacks
+are called once a chunk, and see steps; its twin in `recipes` gives chunks to `model.fit`.
 
     recipes loop compiled_chunks
 
@@ -19,42 +19,14 @@ Measured on the test part of digits, seed 0: accuracy 0.956; both sides end with
 2 cores of an AMD EPYC shared with other work, 2026-11-21).
 """
 
-if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
-    from recipes.__main__ import script
-
-    script(__file__)
-
-from collections.abc import Sequence
+from types import SimpleNamespace
 
 import keras
 import tensorflow as tf
 
-from custom_loops import loop
 from recipes.shared import losses, programs
 from recipes.shared.run import Run
-from recipes.techniques.compiled_chunks import HParams, build_model, load_data
-
-
-def make_train_step(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    loss: keras.losses.Loss,
-    metrics: Sequence[keras.metrics.Metric],
-) -> loop.Step:
-    """Return the function that makes one update from a batch."""
-    mean_loss, accuracy = metrics
-
-    def train_step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            logits = model(x, training=True)
-            total_loss = losses.total(loss(y, logits), model.losses)
-        gradients = tape.gradient(total_loss, model.trainable_variables)
-        optimizer.apply(gradients, model.trainable_variables)
-        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
-        accuracy.update_state(y, logits)  # of the predictions made before the update
-        return total_loss
-
-    return train_step
+from recipes.techniques.compiled_chunks import DEFAULT_STEPS, ChunkHooks, HParams, build_model, cut, load_data, stacked
 
 
 def train(hparams: HParams, run: Run) -> None:
@@ -63,23 +35,93 @@ def train(hparams: HParams, run: Run) -> None:
     model = build_model(hparams, dataset)
     optimizer = keras.optimizers.Adam(hparams.learning_rate)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    metrics = [keras.metrics.Mean(name="loss"), keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
-    driver = loop.Loop(
-        model,
-        make_train_step(model, optimizer, loss, metrics),
-        loss,
-        metrics,
-        optimizer,
-        steps_per_execution=hparams.steps_per_execution,
-        jit_compile=hparams.jit_compile,
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+    mean_loss = keras.metrics.Mean(name="loss")
+    model.optimizer = optimizer  # where callbacks look for it
+    optimizer.build(model.trainable_variables)  # before tracing: a graph cannot create variables twice
+
+    def train_step(x, y):
+        with tf.GradientTape() as tape:
+            logits = model(x, training=True)
+            total_loss = losses.total(loss(y, logits), model.losses)
+        gradients = tape.gradient(total_loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])  # a short batch counts less
+        accuracy.update_state(y, logits)  # of the predictions made before the update
+        return {"loss": total_loss}
+
+    def test_step(x, y):
+        logits = model(x, training=False)
+        total_loss = losses.total(loss(y, logits), model.losses)
+        mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])
+        accuracy.update_state(y, logits)
+        return {"loss": total_loss}
+
+    batches = dataset.batches(hparams)
+    sizes = hparams.batch_size, hparams.steps_per_execution or DEFAULT_STEPS
+    train_chunks = stacked(dataset.train, batches.rows, *sizes)
+    validation_chunks, test_chunks = (
+        stacked(part, tf.range(len(part)), *sizes) for part in (dataset.validation, dataset.test)
     )
-    driver = programs.reuse(driver, hparams)  # in a search; else it stays as it is
-    driver.train(
-        dataset,
-        batch_size=hparams.batch_size,
+
+    def compiled(step):
+        """Return a function that makes `step` from each batch of a chunk, and returns the metrics after the last."""
+
+        # Traced for chunks of any size: a fixed batch size is another graph, in which XLA may add up in another order.
+        @tf.function(input_signature=train_chunks.element_spec, jit_compile=hparams.jit_compile)
+        def each_batch(x, y):
+            steps = tf.shape(x)[0]
+            batch = x[0], y[0]
+            for index in tf.range(steps):
+                step(*batch)
+                # Sliced for the next turn: what a loop carries is where XLA's fusions end, so the step is compiled as
+                # if it stood alone. Sliced in the same turn, the batch becomes a part of the first matrix product, in
+                # other bits.
+                following = tf.minimum(index + 1, steps - 1)
+                batch = x[following], y[following]
+            return {metric.name: metric.result() for metric in (mean_loss, accuracy)}
+
+        return each_batch
+
+    loop = SimpleNamespace(
+        model=model,
+        metrics=[mean_loss, accuracy],
+        train_step=train_step,
+        test_step=test_step,
+        train_chunk=compiled(train_step),
+        test_chunk=compiled(test_step),
+    )
+    loop = programs.reuse(loop, hparams)  # in a search; else it stays as it is
+
+    def reset():
+        for metric in loop.metrics:
+            metric.reset_state()
+
+    def evaluate(chunks):
+        reset()
+        for x, y in chunks:
+            results = loop.test_chunk(x, y)
+        return {name: float(result) for name, result in results.items()}
+
+    hooks = ChunkHooks(
+        loop.model,
+        run.callbacks(batches),
+        cut(len(dataset.train), *sizes),
         epochs=hparams.epochs,
-        seed=hparams.seed,
-        callbacks=run.callbacks(dataset),
         verbose=run.verbose,
+        train_step=loop.train_step,
+        test_step=loop.test_step,
     )
-    run.finish(driver.model, dataset, driver.evaluate(dataset.test, batch_size=hparams.batch_size))
+    hooks.metrics, hooks.jit_compile = loop.metrics, hparams.jit_compile
+    for _ in hooks.epochs():
+        reset()
+        for x, y in hooks.steps(train_chunks):
+            hooks.logs = {name: float(result) for name, result in loop.train_chunk(x, y).items()}
+        hooks.logs |= {f"val_{name}": value for name, value in evaluate(validation_chunks).items()}
+    run.finish(loop.model, dataset, evaluate(test_chunks))
+
+
+if __name__ == "__main__":
+    from recipes.__main__ import script
+
+    script(__file__)

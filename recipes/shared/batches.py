@@ -220,6 +220,7 @@ class Batches(keras.callbacks.Callback):
         held_out: makes the order of the other two from their number of examples and the batch size.
 
     Attributes:
+        rows: which examples the present epoch visits, as `order` gives them: a variable; None for a stream.
         first_epoch: where a resumed training goes on, counted from 0.
         first_step: the step of that epoch at which a loop goes on.
     """
@@ -249,7 +250,7 @@ class Batches(keras.callbacks.Callback):
         self._held_out = held_out
         self._epoch = 0
         # a stream has an order of its own
-        self._rows = _variable(self.order.rows(seed, 0)) if self._stream is None else None
+        self.rows = _variable(self.order.rows(seed, 0)) if self._stream is None else None
         self._blocks: dict[int | None, Callable[[int, int], Iterable[Block]]] = {}
 
     @property
@@ -259,15 +260,15 @@ class Batches(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Set the order of the epoch whose iterator is about to be made."""
-        if self._rows is not None and epoch != self._epoch:
-            self._rows.assign(self.order.rows(self.seed, epoch))
+        if self.rows is not None and epoch != self._epoch:
+            self.rows.assign(self.order.rows(self.seed, epoch))
         self._epoch = epoch
 
     def examples_in(self, steps: int) -> int:
         """Return how many examples the first `steps` steps of an epoch see."""
-        if self._rows is None or self._rows.shape.rank == 1:
+        if self.rows is None or self.rows.shape.rank == 1:
             return min(steps * self.batch_size, self.examples)
-        return steps * int(self._rows.shape[1])
+        return steps * int(self.rows.shape[1])
 
     @functools.cached_property
     def train(self) -> tf.data.Dataset:
@@ -279,7 +280,7 @@ class Batches(keras.callbacks.Callback):
         if self._stream is not None:
             dataset: tf.data.Dataset = self._stream.batches(self.batch_size, lambda: (self.seed, self._epoch))
             return dataset
-        return _dataset(self._parts["train"], self.order, self._rows, self.batch_size)
+        return _dataset(self._parts["train"], self.order, self.rows, self.batch_size)
 
     @property
     def validation(self) -> tf.data.Dataset | None:
@@ -328,8 +329,8 @@ class Batches(keras.callbacks.Callback):
             watched: steps that shall be chunks of their own.
         """
         self.on_epoch_begin(epoch)  # of which nobody may have told it
-        if self._rows is not None:
-            blocks: Iterable[Block] = [(_read(self._parts["train"]), tf.convert_to_tensor(self._rows))]
+        if self.rows is not None:
+            blocks: Iterable[Block] = [(_read(self._parts["train"]), tf.convert_to_tensor(self.rows))]
         else:
             if steps_per_execution not in self._blocks:  # to make them takes longer than an epoch may
                 self._blocks[steps_per_execution] = self._stream.blocks(self.batch_size, steps_per_execution)

@@ -9,7 +9,7 @@ puts several steps into a call, but leaves each a program of its own, with its o
 of its single steps.
 
 This side gives fit chunks for batches: a `train_step` that loops over a chunk and calls Keras' own for each batch, all
-of it public. Callbacks are called once a chunk, and see steps; its twin in `custom_loops` has all that in its driver.
+of it public. Callbacks are called once a chunk, and see steps; its twin in `custom_loops` writes the chunk out.
 
     recipes fit compiled_chunks
 
@@ -19,11 +19,6 @@ Measured on the test part of digits, seed 0: accuracy 0.956; both sides end with
 2 cores of an AMD EPYC shared with other work, 2026-11-21).
 """
 
-if __name__ == "__main__":  # before the imports below, so that --help does not wait for TensorFlow
-    from recipes.__main__ import script
-
-    script(__file__)
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -32,6 +27,7 @@ import keras
 import tensorflow as tf
 
 from recipes.shared import data, hparams, programs
+from recipes.shared.callbacks import Hooks
 from recipes.shared.run import Run
 
 DEFAULT_STEPS = 100  # each chunk is a copy of its part of the data; longer ones are somewhat faster
@@ -43,7 +39,7 @@ class HParams(hparams.HParams):
 
     data: str = "digits"
     hidden_units: int = 64  # width of each of the two hidden layers
-    steps_per_execution: int | None = None  # batches in a chunk, a call of callbacks; fit takes 100, the loop an epoch
+    steps_per_execution: int | None = None  # batches in a chunk, a call of callbacks; 100 if not given
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -125,30 +121,22 @@ def stacked(split: data.Split, order: tf.Variable | tf.Tensor, batch_size: int, 
     return tf.data.Dataset.from_tensor_slices(chunks).map(gather).prefetch(1)
 
 
-class StepCallbacks(keras.callbacks.CallbackList):
-    """Tells callbacks of steps where fit tells of chunks; fit takes it for its own list.
+class ChunkHooks(Hooks):
+    """Tells callbacks of steps where fit, or a loop, counts chunks. Fit takes it for its own list.
 
     Args:
+        model: what callbacks see.
         callbacks: what shall hear of steps.
         chunks: of an epoch.
-        model: what fit trains.
-        params: what else callbacks shall know of the training.
+        others: what `Hooks` takes besides.
     """
 
     def __init__(
-        self, callbacks: list[keras.callbacks.Callback], chunks: list[Chunk], model: ChunkedModel, **params: Any
+        self, model: keras.Model, callbacks: list[keras.callbacks.Callback], chunks: list[Chunk], **others: Any
     ) -> None:
         self.chunks = chunks
-        super().__init__(
-            callbacks,
-            add_history=True,
-            add_progbar=params["verbose"] != 0,
-            model=model,
-            steps=sum(chunk.steps for chunk in chunks),
-            steps_per_execution=max(chunk.steps for chunk in chunks),
-            train_step=lambda x, y: model.train_step((x[tf.newaxis], y[tf.newaxis])),  # of a batch, to be looked at
-            **params,
-        )
+        self.steps_per_execution = max(chunk.steps for chunk in chunks)
+        super().__init__(model, callbacks, steps=sum(chunk.steps for chunk in chunks), **others)
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Say which step the chunk begins with."""
@@ -164,26 +152,27 @@ def train(hparams: HParams, run: Run) -> None:
     dataset = load_data(hparams)
     network = build_model(hparams, dataset)
     model = ChunkedModel(*network.inputs, *network.outputs, name=network.name)
-    model.compile(
-        optimizer=keras.optimizers.Adam(hparams.learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        jit_compile=hparams.jit_compile,
-    )
+    optimizer = keras.optimizers.Adam(hparams.learning_rate)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+    model.compile(optimizer, loss, metrics=[accuracy], jit_compile=hparams.jit_compile)
+
     model = programs.reuse(model, hparams)  # in a search; else it stays as it is
+    batches = dataset.batches(hparams)
     sizes = hparams.batch_size, hparams.steps_per_execution or DEFAULT_STEPS
-    order = data.EpochOrder(dataset.train, hparams.seed)
     model.fit(
-        stacked(dataset.train, order.order, *sizes),
+        stacked(dataset.train, batches.rows, *sizes),
         validation_data=stacked(dataset.validation, tf.range(len(dataset.validation)), *sizes),
+        shuffle=False,  # `batches` has shuffled
+        initial_epoch=run.first_epoch,
         epochs=hparams.epochs,
-        shuffle=False,  # `order` has shuffled
-        callbacks=StepCallbacks(
-            [order, *run.callbacks(dataset)],
-            cut(len(dataset.train), *sizes),
+        callbacks=ChunkHooks(
             model,
+            run.callbacks(batches),
+            cut(len(dataset.train), *sizes),
             epochs=hparams.epochs,
             verbose=run.verbose,
+            train_step=lambda x, y: model.train_step((x[tf.newaxis], y[tf.newaxis])),  # of a batch, to be looked at
         ),
         verbose=run.verbose,
     )
@@ -193,3 +182,9 @@ def train(hparams: HParams, run: Run) -> None:
     network = keras.Model(*model.inputs, *model.outputs, name=model.name)
     network.optimizer = model.optimizer
     run.finish(network, dataset, metrics)
+
+
+if __name__ == "__main__":
+    from recipes.__main__ import script
+
+    script(__file__)

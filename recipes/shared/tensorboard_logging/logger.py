@@ -97,7 +97,7 @@ class TensorBoardLogger(StepCallback):
             loss = probe.loss_of(self.model, self.loop)
             if self.batches is not None and loss is not None:
                 with noted(self.notes, "TensorBoard gets no gradients", (OSError,)):
-                    metrics = self.model.metrics if self.loop is None else self.loop.metrics
+                    metrics = [*self.model.metrics, *getattr(self.loop, "metrics", ())]
                     looking = probe.Probe(self.model, loss, self.batches.example(probe.EXAMPLES), metrics)
                     looking.gradients()  # what fails does so here
                     self._probe = looking

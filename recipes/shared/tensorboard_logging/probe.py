@@ -54,10 +54,10 @@ def loss_of(model: keras.Model, loop: Any) -> Callable[..., tf.Tensor] | None:
 
     Args:
         model: of `model.fit`, which was compiled with a loss.
-        loop: a `Loop` or `Hooks`, whose test step returns "loss"; None if fit trains.
+        loop: a `Loop` or `Hooks`, whose test step returns "loss"; None if fit trains, which may have got `Hooks` too.
     """
-    if loop is not None:
-        test_step = loop.test_step
+    test_step = getattr(loop, "test_step", None)
+    if test_step is not None:
 
         def loss_of_test_step(*batch: Any) -> tf.Tensor:
             values = test_step(*batch) or {}
@@ -65,7 +65,7 @@ def loss_of(model: keras.Model, loop: Any) -> Callable[..., tf.Tensor] | None:
                 raise ValueError('the test step does not return {"loss": ...}')
             return values["loss"]
 
-        return None if test_step is None else loss_of_test_step
+        return loss_of_test_step
     if not getattr(model, "compiled", False) or model.loss is None:
         return None
 
