@@ -40,18 +40,16 @@ def test_each_fold_scores_the_same_on_both_sides_and_the_summary_is_theirs(train
 @pytest.mark.parametrize(("options", "shapes"), [({}, [32, 7, 8]), ({"batch_size": 91, "folds": 3}, [91, 15, 16])])
 def test_one_trace_serves_every_shape_of_batch_over_all_folds(train, monkeypatch, options, shapes):
     traced = []
-    make_train_step = cross_validation.make_train_step
+    make_loop = cross_validation.Loop
 
-    def counting(*args):
-        step = make_train_step(*args)
-
+    def counting(model, step, *others, **options):
         def train_step(x, y):
             traced.append(x.shape)
             return step(x, y)
 
-        return train_step
+        return make_loop(model, train_step, *others, **options)
 
-    monkeypatch.setattr(cross_validation, "make_train_step", counting)
+    monkeypatch.setattr(cross_validation, "Loop", counting)
     train("cross_validation", "custom_loop", epochs=2, **options)
     sizes = {len(fold.train) for fold in data.folds(cross_validation.HParams(), options.get("folds", 5))}
     batch_size = options.get("batch_size", 32)

@@ -1,6 +1,8 @@
+import itertools
 import json
 import zipfile
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,6 +15,7 @@ from recipes.techniques import compiled_chunks
 from recipes.techniques.compiled_chunks import Chunk, cut, stacked
 from tests.trainings import seeds, slow
 
+SIDES = ("fit", "custom_loop")
 STEPS = 36  # updates in an epoch of digits in batches of 32; the last has 29 examples
 
 
@@ -67,11 +70,12 @@ def test_chunks_hold_the_batches_of_an_epoch_in_its_order(batch_size, steps):
         np.testing.assert_array_equal(np.concatenate([y for _, y in batches]), rows)
 
 
+@pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("steps", [slow(1), 8, slow(34), None])
 @pytest.mark.parametrize("jit_compile", [slow(True), False], ids=["XLA", "no XLA"])
-def test_chunks_of_any_length_end_with_the_bits_of_plain_fit_on_single_batches(trained, jit_compile, steps):
+def test_chunks_of_any_length_end_with_the_bits_of_plain_fit_on_single_batches(trained, jit_compile, steps, side):
     plain = trained("mlp_classifier", "fit", steps_per_execution=1, jit_compile=jit_compile, epochs=3)
-    chunks = trained("compiled_chunks", "fit", steps_per_execution=steps, jit_compile=jit_compile, epochs=3)
+    chunks = trained("compiled_chunks", side, steps_per_execution=steps, jit_compile=jit_compile, epochs=3)
     result = parity.compare(plain.folder, chunks.folder)
     assert result.identical, result.reasons
     assert {"weights", "optimizer"} <= set(result.compared)
@@ -81,11 +85,11 @@ def test_chunks_of_any_length_end_with_the_bits_of_plain_fit_on_single_batches(t
 def test_where_no_batch_is_short_too(trained):
     settings = {"batch_size": 383, "learning_rate": 0.03, "epochs": 4}  # 3 batches
     plain = trained("mlp_classifier", "fit", **settings)
-    for steps in (2, 3):
+    for side, steps in itertools.product(SIDES, (2, 3)):
         result = parity.compare(
-            plain.folder, trained("compiled_chunks", "fit", steps_per_execution=steps, **settings).folder
+            plain.folder, trained("compiled_chunks", side, steps_per_execution=steps, **settings).folder
         )
-        assert result.identical, (steps, result.reasons)
+        assert result.identical, (side, steps, result.reasons)
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
@@ -94,6 +98,21 @@ def test_the_steps_are_traced_for_the_first_chunk_and_no_other_shape_or_epoch(tr
     any_chunk = [None, None, 8, 8]
     # twice, as in any fit: the first trace makes the variables of the optimizer and the metrics
     assert traced == {"train_step": [any_chunk] * 2, "test_step": [any_chunk]}
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_the_loop_traces_each_step_once_for_all_chunks(train, monkeypatch, epochs):
+    traced = []
+    call = keras.Sequential.__call__
+
+    def counting(self, x, **options):
+        if "training" in options:  # by a step
+            traced.append((options["training"], x.shape.as_list()))
+        return call(self, x, **options)
+
+    monkeypatch.setattr(keras.Sequential, "__call__", counting)
+    train("compiled_chunks", "custom_loop", steps_per_execution=8, epochs=epochs)
+    assert traced == [(True, [None, 8, 8]), (False, [None, 8, 8])]
 
 
 @pytest.mark.parametrize(
@@ -105,9 +124,10 @@ def test_the_steps_are_traced_for_the_first_chunk_and_no_other_shape_or_epoch(tr
         (None, [35, 36], "everything"),
     ],
 )
-def test_what_is_logged_counts_updates_not_chunks(trained, steps, ends, logging):
+@pytest.mark.parametrize("side", SIDES)
+def test_what_is_logged_counts_updates_not_chunks(trained, side, steps, ends, logging):
     logging_options = LoggingOptions(level=logging)
-    run = trained("compiled_chunks", "fit", logging_options, steps_per_execution=steps, epochs=2)
+    run = trained("compiled_chunks", side, logging_options, steps_per_execution=steps, epochs=2)
     report = json.loads((run.folder / "report.json").read_text())
     assert report["updates"] == 2 * STEPS
     assert report["steps_per_execution"] == (steps or 35)
@@ -122,18 +142,22 @@ def test_what_is_logged_counts_updates_not_chunks(trained, steps, ends, logging)
     assert steps_of(read(run.folder / "validation")["epoch_loss"]) == [STEPS, 2 * STEPS]
     if logging == "everything":  # the last update of each epoch is the short batch's, alone in its chunk
         assert steps_of(train["update_to_weight"]) == [STEPS, 2 * STEPS]
+        assert steps_of(train["probe_gradient_norm"]) == [0, STEPS, 2 * STEPS]
 
 
-def test_chunks_of_one_step_log_the_loss_of_each_as_the_loop_does(trained):
-    fit, loop = (trained("compiled_chunks", side, steps_per_execution=1, epochs=2) for side in ("fit", "custom_loop"))
-    fit_losses, loop_losses = (read(run.folder / "train")["step_loss"] for run in (fit, loop))
-    assert steps_of(fit_losses) == steps_of(loop_losses) == list(range(1, 2 * STEPS + 1))
-    np.testing.assert_allclose(fit_losses, loop_losses, rtol=1e-3)
+@pytest.mark.parametrize("side", SIDES)
+def test_chunks_of_one_step_log_the_loss_of_each_as_the_driver_does(trained, side):
+    chunks = trained("compiled_chunks", side, steps_per_execution=1, epochs=2)
+    driven = trained("mlp_classifier", "custom_loop", epochs=2)
+    losses, expected = (read(run.folder / "train")["step_loss"] for run in (chunks, driven))
+    assert steps_of(losses) == steps_of(expected) == list(range(1, 2 * STEPS + 1))
+    np.testing.assert_allclose(losses, expected, rtol=1e-3)
 
 
-def test_the_losses_of_chunks_are_the_means_over_those_of_the_steps(trained):
-    chunks = trained("compiled_chunks", "fit", steps_per_execution=8, epochs=1)
-    steps = trained("compiled_chunks", "custom_loop", epochs=1)
+@pytest.mark.parametrize("side", SIDES)
+def test_the_losses_of_chunks_are_the_means_over_those_of_the_steps(trained, side):
+    chunks = trained("compiled_chunks", side, steps_per_execution=8, epochs=1)
+    steps = trained("mlp_classifier", "custom_loop", epochs=1)
     losses = [value for _, value in read(steps.folder / "train")["step_loss"]]
     expected = [
         *(np.mean(losses[first:last]) for first, last in [(0, 8), (8, 16), (16, 24), (24, 32), (32, 35)]),
@@ -152,9 +176,10 @@ def test_the_saved_model_knows_nothing_of_chunks(trained):
     assert "recipes" not in config
 
 
-def test_a_loss_that_is_no_longer_finite_stops_at_the_chunk_and_names_its_last_step(tmp_path, train_into):
+@pytest.mark.parametrize("side", SIDES)
+def test_a_loss_that_is_no_longer_finite_stops_at_the_chunk_and_names_its_last_step(tmp_path, train_into, side):
     with pytest.raises(Exception, match="at or before step 8 of epoch 1"):
-        train_into(tmp_path, "compiled_chunks", "fit", steps_per_execution=8, epochs=2, learning_rate=1e30)
+        train_into(tmp_path, "compiled_chunks", side, steps_per_execution=8, epochs=2, learning_rate=1e30)
     assert json.loads((tmp_path / "report.json").read_text())["updates"] == 8
 
 
