@@ -26,7 +26,16 @@ import tensorflow as tf
 
 from recipes.shared import losses, programs
 from recipes.shared.run import Run
-from recipes.techniques.compiled_chunks import DEFAULT_STEPS, ChunkHooks, HParams, build_model, cut, load_data, stacked
+from recipes.techniques.compiled_chunks import (
+    DEFAULT_STEPS,
+    ChunkHooks,
+    HParams,
+    build_model,
+    cut,
+    gather,
+    load_data,
+    stacked,
+)
 
 
 def train(hparams: HParams, run: Run) -> None:
@@ -59,16 +68,15 @@ def train(hparams: HParams, run: Run) -> None:
 
     batches = dataset.batches(hparams)
     sizes = hparams.batch_size, hparams.steps_per_execution or DEFAULT_STEPS
-    train_chunks = stacked(dataset.train, batches.rows, *sizes)
-    validation_chunks, test_chunks = (
-        stacked(part, tf.range(len(part)), *sizes) for part in (dataset.validation, dataset.test)
-    )
+    arrays = [tf.constant(array) for array in dataset.train.arrays]
+    validation, test = (list(stacked(part, tf.range(len(part)), *sizes)) for part in (dataset.validation, dataset.test))
+    any_chunk = [tf.TensorSpec((None, None, *array.shape[1:]), array.dtype) for array in arrays]
 
     def compiled(step):
         """Return a function that makes `step` from each batch of a chunk, and returns the metrics after the last."""
 
         # Traced for chunks of any size: a fixed batch size is another graph, in which XLA may add up in another order.
-        @tf.function(input_signature=train_chunks.element_spec, jit_compile=hparams.jit_compile)
+        @tf.function(input_signature=any_chunk, jit_compile=hparams.jit_compile)
         def each_batch(x, y):
             steps = tf.shape(x)[0]
             batch = x[0], y[0]
@@ -115,10 +123,11 @@ def train(hparams: HParams, run: Run) -> None:
     hooks.metrics, hooks.jit_compile = loop.metrics, hparams.jit_compile
     for _ in hooks.epochs():
         reset()
-        for x, y in hooks.steps(train_chunks):
-            hooks.logs = {name: float(result) for name, result in loop.train_chunk(x, y).items()}
-        hooks.logs |= {f"val_{name}": value for name, value in evaluate(validation_chunks).items()}
-    run.finish(loop.model, dataset, evaluate(test_chunks))
+        for chunk in hooks.steps(hooks.chunks):
+            results = loop.train_chunk(*gather(chunk, arrays, batches.rows))
+            hooks.logs = {name: float(result) for name, result in results.items()}
+        hooks.logs |= {f"val_{name}": value for name, value in evaluate(validation).items()}
+    run.finish(loop.model, dataset, evaluate(test))
 
 
 if __name__ == "__main__":

@@ -48,10 +48,10 @@ def traced(monkeypatch):
 
 
 def test_an_epoch_is_cut_into_full_chunks_the_rest_and_the_short_batch():
-    assert cut(29, 3, 4) == [Chunk(0, 4, 3), Chunk(4, 4, 3), Chunk(8, 1, 3), Chunk(9, 1, 2)]
-    assert cut(24, 3, 4) == [Chunk(0, 4, 3), Chunk(4, 4, 3)]
-    assert cut(24, 3, 100) == [Chunk(0, 8, 3)]
-    assert cut(2, 3, 4) == [Chunk(0, 1, 2)]
+    assert cut(29, 3, 4) == [Chunk(0, 0, 4, 3), Chunk(4, 12, 4, 3), Chunk(8, 24, 1, 3), Chunk(9, 27, 1, 2)]
+    assert cut(24, 3, 4) == [Chunk(0, 0, 4, 3), Chunk(4, 12, 4, 3)]
+    assert cut(24, 3, 100) == [Chunk(0, 0, 8, 3)]
+    assert cut(2, 3, 4) == [Chunk(0, 0, 1, 2)]
 
 
 @pytest.mark.parametrize(("batch_size", "steps"), [(3, 4), (3, 1), (3, 100), (29, 2), (1, 5)])
