@@ -10,6 +10,7 @@ inside. A chunk takes one of these forms:
 - eager: step by step in Python, for a debugger.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -82,6 +83,9 @@ class Chunks:
             tensors = [tf.cast(value, tf.float32) for value in (*values.values(), *metrics.values())]
             shapes = [tuple(tensor.shape) for tensor in tensors]
             self._names = list(zip([*values, *metrics], shapes, strict=True))
+            for name, shape in self._names:
+                if None in shape:
+                    raise Misuse(f"a step returned {name!r} of shape {shape}; it must have the same at every step")
             self._returned = len(values)
             if not tensors:
                 return tf.zeros((0,))
@@ -123,7 +127,10 @@ class Chunks:
                 return run_steps(tf.nest.pack_sequence_as(structure, leaves), rows, begin, end, gather)
 
             bounds = [tf.TensorSpec((), tf.int32)] * 2
-            self._programs[key] = tf.function(run, input_signature=[*specs, *bounds], jit_compile=fuse or None)
+            # a partial, because TensorFlow warns of retracing by the code of a function
+            self._programs[key] = tf.function(
+                functools.partial(run), input_signature=[*specs, *bounds], jit_compile=fuse or None
+            )
         return self._programs[key]
 
     def _steps(

@@ -4,6 +4,7 @@ What it does is what fit does, with the same bits in the end (docs/why-results-d
 `chunks.py`.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -90,7 +91,7 @@ class Loop:
             verbose: 0 silent, 1 progress bar, 2 a line an epoch.
 
         Raises:
-            Misuse: a step returned something else than results by name.
+            Misuse: a step returned something else than results by name, or a callback needs a compiled model.
         """
         for _ in self.epochs(batches, epochs=epochs, callbacks=callbacks, verbose=verbose):
             pass
@@ -108,28 +109,29 @@ class Loop:
         hooks = Hooks(model, callbacks, epochs=epochs, steps=batches.steps, verbose=verbose, loop=self)
         watching = [callback for callback in hooks.callbacks if isinstance(callback, StepCallback)]
         self.batches = batches
-        hooks.on_train_begin()
-        for epoch in range(batches.first_epoch, epochs):
-            self._reset()
-            hooks.on_epoch_begin(epoch)
-            self._compile()
-            watched = {step for callback in watching for step in callback.steps_to_watch(batches.steps)}
-            for execution in batches.executions(epoch, self.steps_per_execution, watched):
-                hooks.on_train_batch_begin(execution.first)
-                hooks.on_train_batch_end(execution.last, self._run(self._train_chunks, execution, watching))
+        with _explained():
+            hooks.on_train_begin()
+            for epoch in range(batches.first_epoch, epochs):
+                self._reset()
+                hooks.on_epoch_begin(epoch)
+                self._compile()
+                watched = {step for callback in watching for step in callback.steps_to_watch(batches.steps)}
+                for execution in batches.executions(epoch, self.steps_per_execution, watched):
+                    hooks.on_train_batch_begin(execution.first)
+                    hooks.on_train_batch_end(execution.last, self._run(self._train_chunks, execution, watching))
+                    if model.stop_training:
+                        break
+                logs = self._results()  # before validation, which uses the same metrics
+                if self._test_chunks is not None and batches.has("validation"):
+                    executions = batches.executions_in_order("validation", self.steps_per_execution)
+                    logs |= {f"val_{name}": value for name, value in self._evaluate(executions, hooks).items()}
+                hooks.on_epoch_end(epoch, logs)
+                yield logs
                 if model.stop_training:
                     break
-            logs = self._results()  # before validation, which uses the same metrics
-            if self._test_chunks is not None and batches.has("validation"):
-                executions = batches.executions_in_order("validation", self.steps_per_execution)
-                logs |= {f"val_{name}": value for name, value in self._evaluate(executions, hooks).items()}
-            hooks.on_epoch_end(epoch, logs)
-            yield logs
-            if model.stop_training:
-                break
-        for optimizer, trained in self.optimizers.items():
-            optimizer.finalize_variable_values(trained.trainable_variables)  # averaged weights, if it keeps any
-        hooks.on_train_end(logs)
+            for optimizer, trained in self.optimizers.items():
+                optimizer.finalize_variable_values(trained.trainable_variables)  # averaged weights, if it keeps any
+            hooks.on_train_end(logs)
 
     def evaluate(self, batches: Batches, part: str = "test") -> dict[str, Any]:
         """Return the metrics over a part by name, as `model.evaluate(..., return_dict=True)` does.
@@ -137,7 +139,8 @@ class Loop:
         Raises:
             Misuse: there is no such part, or no test step.
         """
-        return self._evaluate(batches.executions_in_order(part), keras.callbacks.CallbackList())
+        with _explained():
+            return self._evaluate(batches.executions_in_order(part), keras.callbacks.CallbackList())
 
     @property
     def train_step(self) -> Any:
@@ -164,7 +167,8 @@ class Loop:
 
     def _compile(self) -> None:
         """Trace the steps anew if other variables are trained than before, as after unfreezing a layer."""
-        trained = [id(variable) for variable in self.model.trainable_variables]
+        models = self.model, *self.optimizers.values()
+        trained = [id(variable) for model in models for variable in model.trainable_variables]
         if trained == self._trained:
             return
         self._trained = trained
@@ -204,3 +208,19 @@ class Loop:
         """Return the metrics by name, as fit's logs have them: a number, or an array where there are several."""
         arrays = {name: keras.ops.convert_to_numpy(value) for name, value in measured(self.metrics).items()}
         return {name: float(array) if array.ndim == 0 else array for name, array in arrays.items()}
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Keep to one line what AutoGraph tells of a step's misuse, and what Keras says of a model that is not compiled."""
+    try:
+        yield
+    except Misuse as error:
+        raise Misuse(str(error).rpartition("Misuse: ")[2].strip()) from None
+    except ValueError as error:
+        if "call `compile()`" not in str(error):
+            raise
+        raise Misuse(
+            "a callback needs a compiled model, and a custom loop has none; use it on the fit side,"
+            " or let it call the model instead of fit, evaluate or predict"
+        ) from error

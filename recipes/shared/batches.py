@@ -22,6 +22,8 @@ Block = tuple[Nest, tf.Tensor]  # arrays, and which of their rows come in which 
 class Misuse(ValueError):
     """A mistake in how a pair uses batches or a loop. Its text is one line: what is wrong and what to do."""
 
+    __init__ = Exception.__init__  # for AutoGraph, which raises other errors of a step again as a StagingError
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -140,7 +142,7 @@ class ClassesOfExamples:
     def __init__(self, labels: np.ndarray, classes: int, examples: int, steps: int | None = None) -> None:
         self._members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
         if classes > len(self._members):
-            raise Misuse(f"a batch of {classes} classes, and there are {len(self._members)}")
+            raise Misuse(f"a batch has {classes} classes, and there are {len(self._members)}")
         self.classes, self.examples = classes, examples
         self.steps = steps or max(1, len(labels) // (classes * examples))
 
@@ -166,10 +168,18 @@ class SideBySide:
     Attributes:
         sizes: how many examples each has.
         batch_sizes: how many of each are in a batch.
+
+    Raises:
+        Misuse: there are fewer.
     """
 
     sizes: tuple[int, int]
     batch_sizes: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        for size, batch_size in zip(self.sizes, self.batch_sizes, strict=True):
+            if batch_size > size:
+                raise Misuse(f"a batch has {batch_size} examples, and there are {size}")
 
     @property
     def steps(self) -> int:
