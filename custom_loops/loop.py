@@ -76,7 +76,7 @@ class Loop:
         self._steps = train_step, test_step
         self._options: dict[str, bool] = {"jit_compile": jit_compile, "run_eagerly": run_eagerly}
         self._one_program = one_program
-        self._trained: list[int] = []
+        self._trained: list[int] | None = None  # nothing is compiled
         self._compile()
 
     def train(

@@ -147,8 +147,9 @@ class Watching(StepCallback):
 
     def on_chunk_end(self, first_step, values, metrics):
         self.calls.append(("chunk_end", first_step))
-        (steps,) = {len(array) for array in (*values.values(), *metrics.values())}
-        self.ended.append((first_step, steps))
+        steps = {len(array) for array in (*values.values(), *metrics.values())}
+        assert len(steps) <= 1
+        self.ended.append((first_step, *steps))
         self.values.append(values)
         self.metrics.append(metrics)
 

@@ -1,8 +1,7 @@
-"""The three parts of a data set, and the order in which training sees them."""
+"""The three parts of a data set, and what feeds both sides with them."""
 
 from dataclasses import replace
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +9,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from recipes.shared import data
+from recipes.shared.batches import Contiguous, epoch_order
 from recipes.shared.errors import UsageError
 from recipes.shared.hparams import HParams
 
@@ -291,72 +291,32 @@ def test_counts_are_quantities_even_if_a_part_holds_few_distinct_ones(write):
     assert len(data.load(write(**arrays), "regression").test) == 200
 
 
-def test_epoch_order_is_a_permutation():
-    order = data.epoch_order(101, 3, 4)
-    assert order.dtype == tf.int32
-    assert sorted(order.numpy().tolist()) == list(range(101))
-    assert order.numpy().tolist() != list(range(101))
+def test_batches_are_of_the_size_and_the_order_that_the_hyper_parameters_say(write, numbered):
+    hparams = replace(write(**numbered), seed=5)
+    dataset = data.load(hparams, "regression")
+    batches = dataset.batches(hparams)
+    assert (batches.steps, batches.examples) == (17, 129)  # 16 batches of 8, and one
+    for epoch in (0, 3):
+        batches.on_epoch_begin(epoch)
+        order = epoch_order(129, 5, epoch).numpy()
+        found = list(batches.train.as_numpy_iterator())
+        assert [len(y) for _, y in found] == [8] * 16 + [1]
+        np.testing.assert_array_equal(np.concatenate([x for x, _ in found]), dataset.train.x[order])
+        np.testing.assert_array_equal(np.concatenate([y for _, y in found]), dataset.train.y[order])
+    for part in ("validation", "test"):
+        found = list(getattr(batches, part).as_numpy_iterator())
+        np.testing.assert_array_equal(np.concatenate([x for x, _ in found]), getattr(dataset, part).x)
+        np.testing.assert_array_equal(np.concatenate([y for _, y in found]), getattr(dataset, part).y)
 
 
-def test_epoch_order_depends_on_the_seed_and_the_epoch_alone():
-    first = data.epoch_order(50, 3, 4).numpy().tolist()
-    tf.random.set_seed(1)
-    tf.random.uniform((3,))
-    data.epoch_order(50, 3, 5)
-    assert data.epoch_order(50, 3, 4).numpy().tolist() == first
-    assert data.epoch_order(50, tf.constant(3), tf.constant(4)).numpy().tolist() == first
-    assert tf.function(lambda epoch: data.epoch_order(50, 3, epoch))(tf.constant(4)).numpy().tolist() == first
-    orders = {tuple(data.epoch_order(50, seed, epoch).numpy()) for seed in range(5) for epoch in range(5)}
-    assert len(orders) == 25  # (1, 2) and (2, 1) differ as well
-
-
-def test_the_largest_seed_gives_an_order_of_its_own():
-    orders = [data.epoch_order(50, seed, 0).numpy().tolist() for seed in (2**32 - 1, 2**31 - 1, 0)]
-    assert sorted(orders[0]) == list(range(50))
-    assert orders[0] != orders[1] != orders[2] != orders[0]
-
-
-@pytest.mark.parametrize("steps_per_execution", [1, 8])
-@pytest.mark.parametrize("validate", [False, True])
-def test_fit_visits_exactly_the_rows_of_epoch_order(steps_per_execution, validate):
-    examples, batch_size, epochs, seed = 47, 4, 3, 5  # 12 steps; the last has 3 examples
-    numbers = np.arange(examples, dtype=np.float32)[:, None]
-    order = data.EpochOrder(data.Split(numbers, numbers), seed)
-    batches = order.batches(batch_size)
-    assert batches.cardinality() == 12
-    seen = []
-
-    def loss(y, predictions):
-        tf.numpy_function(lambda rows: seen.append(rows.ravel().astype(int).tolist()), [y], [])
-        return keras.ops.mean(keras.ops.square(predictions - y))
-
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    model.compile("sgd", loss, steps_per_execution=steps_per_execution, jit_compile=False)
-    others = data.Split(-1 - numbers, -1 - numbers)
-    validation = data.batches(others, batch_size) if validate else None
-    model.fit(batches, validation_data=validation, epochs=epochs, shuffle=False, callbacks=[order], verbose=0)
-    trained = [batch for batch in seen if batch[0] >= 0]
-    expected = []
-    for epoch in range(epochs):
-        visited = data.epoch_order(examples, seed, epoch).numpy().tolist()
-        expected += [visited[first : first + batch_size] for first in range(0, examples, batch_size)]
-    assert trained == expected
-    assert len(seen) - len(trained) == (12 * epochs if validate else 0)
-
-
-def test_features_and_targets_are_shuffled_together():
-    x = np.random.default_rng(0).normal(size=(10, 2, 3)).astype(np.float32)
-    order = data.EpochOrder(data.Split(x, np.arange(10, dtype=np.int32)), seed=0)
-    order.on_epoch_begin(1)
-    for features, rows_of_batch in order.batches(4):
-        np.testing.assert_array_equal(features, x[rows_of_batch.numpy()])
-
-
-def test_batches_for_validation_keep_their_order_and_the_short_last_one():
-    split = data.Split(np.arange(20.0).reshape(10, 2), np.arange(10))
-    batches = list(data.batches(split, 4).as_numpy_iterator())
-    assert [y.tolist() for _, y in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    np.testing.assert_array_equal(np.concatenate([x for x, _ in batches]), split.x)
+def test_batches_take_another_order_for_the_training_part_alone(write, numbered):
+    hparams = write(**numbered)
+    dataset = data.load(hparams, "regression")
+    batches = dataset.batches(hparams, Contiguous(len(dataset.train), hparams.batch_size))
+    assert batches.steps == 16
+    first = next(iter(batches.train))[1].numpy()
+    np.testing.assert_array_equal(first, dataset.train.y[np.arange(8) * 16])
+    np.testing.assert_array_equal(next(iter(batches.test))[1], dataset.test.y[:8])
 
 
 def test_mnist_keeps_its_own_test_part_and_its_pixels_become_0_to_1(real_data):

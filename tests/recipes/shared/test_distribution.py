@@ -5,13 +5,15 @@ import json
 import os
 import socket
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from recipes.commands import parity
-from recipes.shared import data, distribution
+from recipes.shared import distribution
+from recipes.shared.batches import Batches, epoch_order
 from recipes.shared.distribution import Distribution, Worker, find_worker
 from recipes.shared.errors import UsageError, WorkerLost
 from tests import distributed
@@ -216,7 +218,7 @@ def test_each_share_of_an_uneven_batch_counts_the_same(files, on_two_devices):
     dataset = linear_regression.load_data(hparams)
     kernel, bias = linear_regression.build_model(hparams, dataset).get_weights()
     assert len(dataset.train) == 79
-    order = data.epoch_order(79, hparams.seed, 0).numpy()
+    order = epoch_order(79, hparams.seed, 0).numpy()
     kernel_gradient, bias_gradient = 0.0, 0.0
     for rows in (order[:40], order[40:]):  # as tf.data divides a batch: the half is rounded up
         x, y = dataset.train.x[rows], dataset.train.y[rows]
@@ -340,9 +342,21 @@ def test_one_device_needs_no_share_for_others():
     assert distribution.local(3) == 3
 
 
-def test_a_plain_variable_is_made_outside_of_the_scope():
-    variable = distribution.plain_variable(tf.range(3))
-    assert variable.numpy().tolist() == [0, 1, 2]
-    assert not variable.trainable
-    variable.assign([2, 1, 0])
-    assert variable.numpy().tolist() == [2, 1, 0]
+def test_the_order_under_a_strategy_is_that_of_one_device():
+    alone = Batches((np.arange(20),), 6, seed=3)
+    with tf.distribute.OneDeviceStrategy("CPU:0").scope():
+        batches = Batches((np.arange(20),), 6, seed=3)
+        dataset = batches.train
+        for epoch in (0, 2, 1):
+            for each in (alone, batches):
+                each.on_epoch_begin(epoch)
+            found = [x.tolist() for (x,) in dataset.as_numpy_iterator()]
+            assert found == [x.tolist() for (x,) in alone.train.as_numpy_iterator()]
+            assert [len(x) for x in found] == [6, 6, 6, 2]
+
+
+def test_fewer_examples_in_a_batch_than_replicas_are_refused(monkeypatch):
+    monkeypatch.setattr(tf.distribute, "get_strategy", lambda: SimpleNamespace(num_replicas_in_sync=3))
+    distribution.require_a_share_for_each(3)
+    with pytest.raises(UsageError, match="--batch-size is 2, for 3 replicas; it must be at least one for each"):
+        distribution.require_a_share_for_each(2)

@@ -9,6 +9,7 @@ import pytest
 
 from recipes.__main__ import main
 from recipes.shared import data, runtime, shards, streaming
+from recipes.shared.batches import Misuse, epoch_order
 from recipes.shared.errors import UsageError
 from recipes.shared.hparams import HParams
 
@@ -53,7 +54,7 @@ def test_streamed_and_in_memory_are_the_same_parts(tmp_path, kind):
     memory, streamed = both(write(tmp_path / "data", kind))
     assert isinstance(streamed.train, streaming.Streamed)
     assert len(memory.train) == len(streamed.train) == sum(SHARDS)
-    assert memory.train.examples == streamed.train.examples == SHARDS
+    assert memory.train.shards == streamed.train.shards == SHARDS
     assert memory.input_shape == streamed.input_shape
     assert memory.class_names == streamed.class_names == ("a", "b", "c")
     for part in ("validation", "test"):
@@ -69,11 +70,11 @@ def test_blocks_are_the_examples_in_the_order_of_the_epoch(
     tmp_path, kind, small_blocks, batch_size, steps_per_execution
 ):
     memory, streamed = both(write(tmp_path / "data", kind))
-    blocks = streamed.train.feed(batch_size, steps_per_execution)
+    blocks = streamed.train.blocks(batch_size, steps_per_execution)
     for epoch in (0, 2):
-        order = data.epoch_order(SHARDS, 5, epoch).numpy()
+        order = epoch_order(SHARDS, 5, epoch).numpy()
         xs, ys = [], []
-        for x, y, rows in blocks(5, epoch):
+        for (x, y), rows in blocks(5, epoch):
             xs.append(x.numpy()[rows])
             ys.append(y.numpy()[rows])
         assert np.concatenate(xs).tobytes() == memory.train.x[order].tobytes()
@@ -87,28 +88,41 @@ def test_blocks_are_the_examples_in_the_order_of_the_epoch(
 def test_blocks_take_few_shapes(tmp_path, small_blocks):
     _, streamed = both(write(tmp_path / "data", "bytes"))
     for steps_per_execution, shapes in ((None, {24, 11}), (1, {24, 11}), (2, {16, 3}), (5, {24, 16, 11})):
-        found = {len(x) for x, _, _ in streamed.train.feed(8, steps_per_execution)(0, 0)}
+        found = {len(x) for (x, _), _ in streamed.train.blocks(8, steps_per_execution)(0, 0)}
         assert found == shapes, steps_per_execution
 
 
 def test_fit_gets_the_same_batches(tmp_path, kind, small_blocks):
     memory, streamed = both(write(tmp_path / "data", kind))
-    orders = [data.EpochOrder(dataset.train, 3) for dataset in (memory, streamed)]
-    batches = [order.batches(8) for order in orders]
-    assert batches[0].cardinality() == batches[1].cardinality() == 17
-    assert batches[0].element_spec == batches[1].element_spec
+    batches = [dataset.batches(HParams(batch_size=8, seed=3)) for dataset in (memory, streamed)]
+    parts = [each.train for each in batches]
+    assert parts[0].cardinality() == parts[1].cardinality() == batches[1].steps == 17
+    assert parts[0].element_spec == parts[1].element_spec
     for epoch in (0, 1):
-        for order in orders:
-            order.on_epoch_begin(epoch)
-        for (x, y), (other_x, other_y) in zip(*batches, strict=True):
+        for each in batches:
+            each.on_epoch_begin(epoch)
+        for (x, y), (other_x, other_y) in zip(*parts, strict=True):
             assert x.numpy().tobytes() == other_x.numpy().tobytes()
             assert y.numpy().tobytes() == other_y.numpy().tobytes()
 
 
+def test_what_is_known_of_a_stream_is_what_is_known_of_the_part_in_memory(tmp_path, kind):
+    memory, streamed = (dataset.batches(HParams(batch_size=8)) for dataset in both(write(tmp_path / "data", kind)))
+    assert memory.examples == streamed.examples == 131
+    assert [memory.examples_in(steps) for steps in (1, 17)] == [streamed.examples_in(steps) for steps in (1, 17)]
+    assert memory.fingerprint() == streamed.fingerprint() == [*SHARDS]
+    for one, other in zip(memory.example(45), streamed.example(45), strict=True):
+        assert one.numpy().tobytes() == other.numpy().tobytes()
+    assert memory.has("train")
+    assert not streamed.has("train")
+    with pytest.raises(Misuse, match="there is no train part in memory, only validation, test"):
+        streamed.in_order("train")
+
+
 def test_one_hot_targets_stream_too(tmp_path):
     memory, streamed = (data.one_hot(dataset) for dataset in both(write(tmp_path / "data", "bytes")))
-    order = data.epoch_order(SHARDS, 0, 0).numpy()
-    ys = np.concatenate([y.numpy() for _, y, _ in streamed.train.feed(8, None)(0, 0)])
+    order = epoch_order(SHARDS, 0, 0).numpy()
+    ys = np.concatenate([y.numpy() for (_, y), _ in streamed.train.blocks(8, None)(0, 0)])
     assert ys.tobytes() == memory.train.y[order].tobytes()
 
 
@@ -117,7 +131,7 @@ def test_at_most_two_shards_are_read_ahead_of_what_is_used(tmp_path, small_block
     _, streamed = both(write(tmp_path / "data", "bytes", sizes))
     read, original = [], streamed.train.read
     streamed.train.read = lambda shard: read.append(shard) or original(shard)
-    blocks = streamed.train.feed(8, None)(0, 0)
+    blocks = streamed.train.blocks(8, None)(0, 0)
     next(blocks)
     threading.Event().wait(0.5)
     # one in use, one being read, and what the blocks that wait have taken: four of 24 examples at the most
@@ -135,7 +149,7 @@ def test_whoever_needs_the_whole_part_is_refused_in_one_line(tmp_path):
 def test_a_shard_that_breaks_while_it_trains_ends_in_one_line(tmp_path):
     path = write(tmp_path / "data", "bytes")
     _, streamed = both(path)
-    blocks = streamed.train.feed(8, None)
+    blocks = streamed.train.blocks(8, None)
     list(blocks(0, 0))
     (tmp_path / "data" / "train-2.npz").write_bytes(b"PK\3\4")
     with pytest.raises(UsageError, match=r"cannot read .*train-2\.npz"):
