@@ -576,9 +576,10 @@ def test_a_stream_of_images_with_the_channels_first_is_turned_too(tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (40, 3, 8, 7), dtype=np.uint8)
     for part in ("train-0", "train-1", "test"):
         np.savez(tmp_path / f"{part}.npz", x=x, y=np.arange(40) % 2)
-    dataset = data.load(HParams(data=str(tmp_path), channels_first=True, stream=True), "classification")
+    hparams = HParams(data=str(tmp_path), channels_first=True, stream=True, batch_size=8)
+    dataset = data.load(hparams, "classification")
     assert dataset.train.input_shape == (8, 7, 3)
-    batch, _ = next(iter(data.EpochOrder(dataset.train, 0).batches(8)))
+    batch, _ = next(iter(dataset.batches(hparams).train))
     assert batch.shape == (8, 8, 7, 3)
 
 
