@@ -46,7 +46,7 @@ class Rates(keras.callbacks.Callback):
         self.asked, self.made = [], []
 
     def on_train_begin(self, logs=None):
-        self.rates = LearningRates(self.model, self.params, HPARAMS)
+        self.rates = LearningRates(self.model.optimizer, None, HPARAMS, self.params["steps"])
         self.first = int(self.model.optimizer.iterations)
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -69,12 +69,6 @@ def fit(rate, callback, wrap=lambda optimizer: optimizer, epochs=2):
     return model
 
 
-def model_with(optimizer):
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    model.optimizer = optimizer
-    return model
-
-
 def one_by_one(schedule, first, count):
     return [float(schedule(step)) for step in range(first, first + count)]
 
@@ -89,7 +83,7 @@ def test_the_rates_are_those_of_the_updates_that_fit_makes(rate):
 
 def test_a_rate_without_a_schedule_is_the_one_that_holds_when_it_is_asked_for():
     optimizer = keras.optimizers.SGD(0.5)
-    rates = LearningRates(model_with(optimizer), {"steps": 12}, HPARAMS)
+    rates = LearningRates(optimizer, None, HPARAMS, 12)
     assert rates.of(0, 2) == [0.5, 0.5]
     optimizer.learning_rate = 0.125
     assert rates.of(2, 3) == [0.125] * 3
@@ -104,7 +98,7 @@ def test_a_rate_that_a_callback_changes_midway_holds_from_there():
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("steps", [1, 12, None])
 def test_a_schedule_is_followed_from_block_to_block(schedule, steps):
-    rates = LearningRates(model_with(keras.optimizers.SGD(schedule)), {"steps": steps}, HPARAMS)
+    rates = LearningRates(keras.optimizers.SGD(schedule), None, HPARAMS, steps)
     first = 0
     for count in (1, 4, 1, 12, 30, 1):  # across, and longer than, an epoch
         assert rates.of(first, count) == pytest.approx(one_by_one(schedule, first, count), rel=1e-6, abs=1e-12)
@@ -114,7 +108,7 @@ def test_a_schedule_is_followed_from_block_to_block(schedule, steps):
 @pytest.mark.parametrize("steps", [12, None])
 def test_blocks_may_be_asked_for_in_any_order(steps):
     schedule = SCHEDULES["exponential"]
-    rates = LearningRates(model_with(keras.optimizers.SGD(schedule)), {"steps": steps}, HPARAMS)
+    rates = LearningRates(keras.optimizers.SGD(schedule), None, HPARAMS, steps)
     for first, count in ((30, 2), (31, 1), (0, 3), (2, BLOCK + 3), (BLOCK, 5), (3, 1), (41, 1), (11, 2)):
         assert rates.of(first, count) == pytest.approx(one_by_one(schedule, first, count), rel=1e-6)
 
@@ -122,7 +116,7 @@ def test_blocks_may_be_asked_for_in_any_order(steps):
 @pytest.mark.parametrize(("steps", "block"), [(12, 12), (None, BLOCK)])
 def test_a_schedule_is_compiled_once_and_computed_by_the_block(steps, block):
     schedule = Counted()
-    rates = LearningRates(model_with(keras.optimizers.SGD(schedule)), {"steps": steps}, HPARAMS)
+    rates = LearningRates(keras.optimizers.SGD(schedule), None, HPARAMS, steps)
     schedule.runs.assign(0)
     schedule.calls = 0
     for update in range(36):
@@ -131,33 +125,24 @@ def test_a_schedule_is_compiled_once_and_computed_by_the_block(steps, block):
     assert schedule.calls == 1
 
 
-def test_a_function_in_the_params_goes_before_the_optimizer():
-    rates = LearningRates(
-        model_with(keras.optimizers.SGD(0.5)),
-        {"steps": 4, "learning_rate": lambda updates: 1.0 / tf.cast(updates + 1, tf.float32)},
-        HPARAMS,
-    )
+def test_a_function_that_was_given_goes_before_the_optimizer():
+    rates = LearningRates(keras.optimizers.SGD(0.5), lambda updates: 1.0 / tf.cast(updates + 1, tf.float32), HPARAMS, 4)
     assert rates.of(0, 3) == pytest.approx([1, 1 / 2, 1 / 3])
     assert rates.of(3, 3) == pytest.approx([1 / 4, 1 / 5, 1 / 6])
 
 
 def test_a_function_that_returns_a_plain_number_is_taken():
-    rates = LearningRates(model_with(None), {"learning_rate": lambda updates: 0.5}, HPARAMS)
-    assert rates.of(7, 2) == [0.5, 0.5]
+    assert LearningRates(None, lambda updates: 0.5, HPARAMS).of(7, 2) == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("number", [0.125, 0.0, 2, np.float32(0.5)])
-def test_a_number_in_the_params_goes_before_the_optimizer_even_if_it_is_zero(number):
-    assert (
-        LearningRates(model_with(keras.optimizers.SGD(0.25)), {"learning_rate": number}, HPARAMS).of(3, 2)
-        == [number] * 2
-    )
+def test_a_number_that_was_given_goes_before_the_optimizer_even_if_it_is_zero(number):
+    assert LearningRates(keras.optimizers.SGD(0.25), number, HPARAMS).of(3, 2) == [number] * 2
 
 
-@pytest.mark.parametrize("params", [{}, {"learning_rate": None}])
-def test_the_hyper_parameter_is_the_last_resort(params):
-    assert LearningRates(model_with(None), params, HPARAMS).of(0, 2) == [0.75, 0.75]
-    assert LearningRates(model_with(keras.optimizers.SGD(0.25)), params, HPARAMS).of(0, 2) == [0.25, 0.25]
+def test_the_hyper_parameter_is_the_last_resort():
+    assert LearningRates(None, None, HPARAMS).of(0, 2) == [0.75, 0.75]
+    assert LearningRates(keras.optimizers.SGD(0.25), None, HPARAMS).of(0, 2) == [0.25, 0.25]
 
 
 @pytest.mark.parametrize("rate", [0.25, SCHEDULES["polynomial"]], ids=["constant", "schedule"])

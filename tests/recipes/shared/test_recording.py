@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from custom_loops import loop
+from custom_loops.loop import Loop
 from recipes.shared import recording
-from recipes.shared.data import Dataset, Split
+from recipes.shared.batches import Batches, epoch_order
 from recipes.shared.errors import UsageError
 from recipes.shared.hparams import HParams
 from recipes.shared.recording import Recorder
@@ -54,28 +54,27 @@ def fit(model, recorder, y, steps_per_execution=1, epochs=2, **options):
     ).history
 
 
-def run_loop(model, recorder, y, steps_per_execution=None):
-    """Train by the custom loop, whose order is shuffled; return the first step that sees a target not finite."""
-    optimizer, mean = keras.optimizers.SGD(0.01), keras.metrics.Mean(name="loss")
+def run_loop(model, recorder, y, steps_per_execution=None, name="loss"):
+    """Train by the custom loop, whose order is shuffled; return the first step that sees a target not finite.
+
+    Its step returns its loss under `name`; if that is None, it returns nothing, and the running mean says it.
+    """
+    optimizer, mean = keras.optimizers.SGD(0.01), keras.metrics.Mean(name=name or "loss")
 
     def train_step(x, y):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean((model(x, training=True) - y) ** 2)
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         mean.update_state(loss)
-        return loss
+        return None if name is None else {name: loss}
 
     def test_step(x, y):
         mean.update_state(0.0)
-        return 0.0
 
-    good = Split(X, targets())
-    driver = loop.Loop(
-        model, train_step, None, [mean], optimizer, steps_per_execution=steps_per_execution, test_step=test_step
-    )
-    dataset = Dataset(Split(X, y), good, good, preprocessing=None)
-    driver.train(dataset, batch_size=2, epochs=2, seed=0, callbacks=[recorder])
-    order = loop.epoch_order(len(X), 0, 0).numpy()
+    batches = Batches((X, y), 2, validation=(X, targets()))
+    loop = Loop(model, train_step, test_step, [mean], optimizer, steps_per_execution=steps_per_execution)
+    loop.train(batches, epochs=2, callbacks=[recorder])
+    order = epoch_order(len(X), 0, 0).numpy()
     return int(np.flatnonzero(~np.isfinite(y[order, 0]))[0]) // 2 + 1
 
 
@@ -137,16 +136,75 @@ def test_an_infinite_loss_is_called_infinite(model, recorder):
     assert "the loss became infinite at step 4 of epoch 1" in str(recorder.diverged)
 
 
-def test_a_chunk_is_searched_for_its_first_bad_step(begun):
-    begun.on_train_chunk_end(0, {}, np.float32([1, 2, 3, 4]))
+@pytest.mark.parametrize("name", ["loss", "generator_loss"])
+def test_a_chunk_is_searched_for_its_first_bad_step(begun, name):
+    begun.on_chunk_end(0, {name: np.float32([1, 2, 3, 4])}, {})
     assert begun.diverged is None
     assert begun.model.stop_training is False
-    begun.on_train_chunk_end(4, {}, np.float32([1, np.inf, np.nan, 4]))
-    assert "infinite at step 6 of epoch 1" in str(begun.diverged)
+    begun.on_chunk_end(4, {name: np.float32([1, np.inf, np.nan, 4])}, {})
+    assert f"the {name.replace('_', ' ')} became infinite at step 6 of epoch 1" in str(begun.diverged)
     assert begun.model.stop_training is True
     first = begun.diverged
-    begun.on_train_chunk_end(8, {}, np.float32([np.nan]))
+    begun.on_chunk_end(8, {name: np.float32([np.nan])}, {})
     assert begun.diverged is first
+
+
+@pytest.mark.parametrize(
+    ("values", "metrics", "message"),
+    [
+        ({"generator_loss": [1, np.nan], "loss": [1, 1]}, {}, "the generator loss became NaN at step 2 of epoch 1;"),
+        ({"loss": [1, 1], "critic_loss": [np.inf, 1]}, {}, "the critic loss became infinite at step 1 of epoch 1;"),
+        ({"accuracy": [np.nan, np.nan], "lossy": [np.nan, np.nan]}, {"loss": [1, np.nan]}, "the loss became NaN at"),
+        ({"loss": [1, 1]}, {"loss": [np.nan, np.nan]}, None),  # the mean of an earlier step, which was told of
+        ({"gradient_norm": [np.nan, np.nan]}, {"auc": [np.nan, np.nan]}, None),
+        ({}, {}, None),
+    ],
+)
+def test_what_is_called_a_loss_is_checked_and_nothing_else(begun, values, metrics, message):
+    values, metrics = ({name: np.float32(each) for name, each in part.items()} for part in (values, metrics))
+    begun.on_chunk_end(0, values, metrics)
+    assert (begun.diverged is None) == (message is None)
+    assert (message or "") in str(begun.diverged)
+
+
+@pytest.mark.parametrize("name", ["generator_loss", None])
+def test_a_loss_of_another_name_and_one_that_only_a_metric_knows_stop_the_loop_at_their_step(model, recorder, name):
+    y = targets()
+    y[9] = np.nan
+    step = run_loop(model, recorder, y, name=name)
+    what = "loss" if name is None else "generator loss"
+    assert f"the {what} became NaN at step {step} of epoch 1;" in str(recorder.diverged)
+    assert len(recorder.epoch_seconds) == 1
+
+
+def test_one_of_the_losses_of_fit_is_named(recorder):
+    class Two(keras.Model):
+        """Logs two losses, of which one is NaN from the third step on."""
+
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(1)
+            self.made = self.add_weight(shape=(), trainable=False, initializer="zeros")
+
+        def call(self, x):
+            return self.dense(x)
+
+        def train_step(self, batch):
+            self.made.assign_add(1.0)
+            return {"critic_loss": 1.0, "generator_loss": tf.where(self.made < 3, 1.0, np.nan)}
+
+    model = Two()
+    model.compile("sgd", jit_compile=False)
+    model.fit(X, targets(), batch_size=2, epochs=2, callbacks=[recorder], verbose=0)
+    assert "the generator loss became NaN at step 3 of epoch 1;" in str(recorder.diverged)
+    assert recorder.updates == 3
+
+
+@pytest.mark.parametrize("name", ["val_loss", "val_generator_loss"])
+def test_each_loss_of_validation_is_checked(begun, name):
+    begun.on_epoch_end(0, {"loss": 1.0, "val_accuracy": np.nan, name: np.nan})
+    what = name.removeprefix("val_").replace("_", " ")
+    assert f"the {what} became NaN in validation, after step 0 of epoch 1;" in str(begun.diverged)
 
 
 def test_a_later_epoch_is_watched_like_the_first(model, recorder):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from custom_loops import loop
-from recipes.shared import data
+from custom_loops.loop import Loop
+from recipes.shared.batches import Batches, epoch_order
 from recipes.shared.step_losses import StepLosses, between
 
 EXAMPLES, BATCH, EPOCHS, RATE, SEED = 29, 4, 3, 0.05, 7  # 7 full batches and one of 1
@@ -23,7 +23,7 @@ def replayed(batch_size=BATCH, epochs=EPOCHS, rate=RATE):
     """The losses of mean squared error on a linear model, in float64."""
     x, y, kernel, losses = X.astype(np.float64), Y.astype(np.float64), KERNEL.astype(np.float64), []
     for epoch in range(epochs):
-        order = data.epoch_order(EXAMPLES, SEED, epoch).numpy()
+        order = epoch_order(EXAMPLES, SEED, epoch).numpy()
         for start in range(0, EXAMPLES, batch_size):
             rows = order[start : start + batch_size]
             error = x[rows] @ kernel - y[rows]
@@ -40,10 +40,9 @@ def build():
 
 
 def by_fit(batch_size=BATCH, epochs=EPOCHS, rate=RATE, others=()):
-    model, order, steps = build(), data.EpochOrder(data.Split(X, Y), SEED), StepLosses(EXAMPLES, batch_size)
+    model, batches, steps = build(), Batches((X, Y), batch_size, seed=SEED), StepLosses(EXAMPLES, batch_size)
     model.compile(keras.optimizers.SGD(rate), "mse", jit_compile=False)
-    callbacks = [order, steps, *others]
-    model.fit(order.batches(batch_size), epochs=epochs, shuffle=False, callbacks=callbacks, verbose=0)
+    model.fit(batches.train, epochs=epochs, shuffle=False, callbacks=[batches, steps, *others], verbose=0)
     return steps
 
 
@@ -54,26 +53,18 @@ def losses_of_fit():
 
 def by_loop(steps_per_execution=None, batch_size=BATCH, epochs=EPOCHS, rate=RATE):
     model, optimizer = build(), keras.optimizers.SGD(rate)
-    loss, metrics = keras.losses.MeanSquaredError(), [keras.metrics.Mean(name="loss")]
+    loss, mean_loss = keras.losses.MeanSquaredError(), keras.metrics.Mean(name="loss")
 
     def train_step(x, y):
         with tf.GradientTape() as tape:
             value = loss(y, model(x, training=True))
         optimizer.apply(tape.gradient(value, model.trainable_variables), model.trainable_variables)
-        metrics[0].update_state(value, sample_weight=tf.shape(x)[0])
-        return value
+        mean_loss.update_state(value, sample_weight=tf.shape(x)[0])
+        return {"loss": value}
 
-    driver = loop.Loop(
-        model,
-        train_step,
-        loss,
-        metrics,
-        optimizer,
-        steps_per_execution=steps_per_execution,
-    )
-    steps, split = StepLosses(EXAMPLES, batch_size), data.Split(X, Y)
-    dataset = data.Dataset(split, split, split, preprocessing=None)
-    driver.train(dataset, batch_size=batch_size, epochs=epochs, seed=SEED, callbacks=[steps])
+    loop = Loop(model, train_step, None, [mean_loss], optimizer, steps_per_execution=steps_per_execution)
+    steps = StepLosses(EXAMPLES, batch_size)
+    loop.train(Batches((X, Y), batch_size, seed=SEED), epochs=epochs, callbacks=[steps])
     return steps
 
 
@@ -125,7 +116,7 @@ def test_after_divergence_the_losses_are_not_finite_and_before_they_are_right(tr
 @pytest.mark.parametrize("train", [by_fit, by_loop])
 def test_losses_that_become_nan_at_once_are_nan_from_there_on(train, monkeypatch):
     broken = Y.copy()
-    broken[data.epoch_order(EXAMPLES, SEED, 0).numpy()[2 * BATCH]] = np.nan  # in the third batch
+    broken[epoch_order(EXAMPLES, SEED, 0).numpy()[2 * BATCH]] = np.nan  # in the third batch
     before = replayed()[:2]
     monkeypatch.setitem(globals(), "Y", broken)
     losses = train().losses
