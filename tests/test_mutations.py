@@ -3,15 +3,17 @@
 `python -m tests.test_mutations` prints the table of docs/why-results-differ.md.
 """
 
+import dataclasses
 from pathlib import Path
 
 import keras
 import pytest
 import tensorflow as tf
 
-from custom_loops import loop
+from custom_loops.loop import Loop
 from recipes.commands import parity
 from recipes.shared import data, losses
+from recipes.shared.batches import Shuffled
 from recipes.shared.hparams import HParams
 from recipes.shared.logging_options import LoggingOptions
 from recipes.shared.run import Run
@@ -89,18 +91,32 @@ def train_by_fit(dataset, folder):
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         jit_compile=HPARAMS.jit_compile,
     )
-    order = data.EpochOrder(dataset.train, HPARAMS.seed)
+    batches = dataset.batches(HPARAMS)
     model.fit(
-        order.batches(HPARAMS.batch_size),
-        validation_data=data.batches(dataset.validation, HPARAMS.batch_size),
+        batches.train,
+        validation_data=batches.validation,
+        initial_epoch=run.first_epoch,
         epochs=HPARAMS.epochs,
         shuffle=False,
-        callbacks=[order, *run.callbacks(dataset)],
+        callbacks=run.callbacks(batches),
         verbose=0,
     )
-    test = data.batches(dataset.test, HPARAMS.batch_size)
-    run.finish(model, dataset, model.evaluate(test, return_dict=True, verbose=0))
+    run.finish(model, dataset, model.evaluate(batches.test, return_dict=True, verbose=0))
     run.close()
+
+
+class FullBatches(Shuffled):
+    """Leaves out the examples that do not fill the last batch."""
+
+    def rows(self, seed, epoch):
+        return super().rows(seed, epoch)[: self.examples // self.batch_size * self.batch_size]
+
+
+class EveryOtherEpoch(Shuffled):
+    """Skips epochs, as the two iterators come to that fit makes in each."""
+
+    def rows(self, seed, epoch):
+        return super().rows(seed, 2 * epoch)
 
 
 def train_by_loop(dataset, folder, mistake):
@@ -129,38 +145,24 @@ def train_by_loop(dataset, folder, mistake):
         if mistake == "metrics after the update":
             logits = model(x, training=False)
         measure(x, y, logits, total_loss)
-        return total_loss
+        return {"loss": total_loss}
 
     def test_step(x, y):
         logits = model(x, training=mistake == "validation in training mode")
         total_loss = total(y, logits)
         measure(x, y, logits, total_loss)
-        return total_loss
+        return {"loss": total_loss}
 
+    order = Shuffled(len(dataset.train), HPARAMS.batch_size)
     if mistake == "last batch dropped":
-        full = len(dataset.train) // HPARAMS.batch_size * HPARAMS.batch_size
-        order = data.epoch_order
-
-        def epoch_order(examples, seed, epoch):
-            return order(len(dataset.train), seed, epoch)[:full]
-
+        order = FullBatches(len(dataset.train), HPARAMS.batch_size)
     elif mistake == "wrong epoch order from epoch 2":
-
-        def epoch_order(examples, seed, epoch):
-            return data.epoch_order(examples, seed, 2 * epoch)  # what fit's two iterators an epoch come to
-
-    else:
-        epoch_order = data.epoch_order
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "epoch_order", epoch_order)
-        metrics = [mean_loss, accuracy]
-        driver = loop.Loop(
-            model, train_step, loss, metrics, optimizer, jit_compile=HPARAMS.jit_compile, test_step=test_step
-        )
-        driver.train(
-            dataset, batch_size=HPARAMS.batch_size, epochs=HPARAMS.epochs, seed=seed, callbacks=run.callbacks()
-        )
-    run.finish(model, dataset, driver.evaluate(dataset.test, batch_size=HPARAMS.batch_size))
+        order = EveryOtherEpoch(len(dataset.train), HPARAMS.batch_size)
+    batches = dataset.batches(dataclasses.replace(HPARAMS, seed=seed), order)
+    metrics = [mean_loss, accuracy]
+    loop = Loop(model, train_step, test_step, metrics, optimizer, **HPARAMS.execution)
+    loop.train(batches, epochs=HPARAMS.epochs, callbacks=run.callbacks(batches))
+    run.finish(model, dataset, loop.evaluate(batches))
     run.close()
 
 

@@ -12,10 +12,9 @@ from tensorboard.plugins.graph import metadata as graph_metadata
 from tensorboard.plugins.graph.keras_util import keras_model_to_graph_def
 from tensorboard.util.tensor_util import make_ndarray
 
-from recipes.shared.data import Split
 from recipes.shared.tensorboard_logging import graphs
 
-SPLIT = Split(np.ones((7, 3), np.float32), np.zeros(7, np.int32))
+BATCH = np.ones((7, 3), np.float32), np.zeros(7, np.int32)
 LARGEST = 1024  # bytes of a constant
 
 
@@ -55,7 +54,7 @@ def test_the_graph_of_a_train_step_has_its_way_forward_and_back_and_the_update(s
             optimizer.apply(tape.gradient(value, model.trainable_variables), model.trainable_variables)
 
     before = model.get_weights()
-    graph = parsed(graphs.of_train_step(train_step, SPLIT))
+    graph = parsed(graphs.of_train_step(train_step, BATCH))
     found = operations(graph)
     assert {"MatMul", "Relu", "SparseSoftmaxCrossEntropyWithLogits"} <= found
     assert "ReluGrad" in found
@@ -65,13 +64,28 @@ def test_the_graph_of_a_train_step_has_its_way_forward_and_back_and_the_update(s
 
 
 def test_the_graph_is_that_of_a_batch_of_any_size():
-    graph = parsed(graphs.of_train_step(lambda x, y: tf.reduce_sum(x) + tf.cast(tf.size(y), tf.float32), SPLIT))
+    graph = parsed(graphs.of_train_step(lambda x, y: tf.reduce_sum(x) + tf.cast(tf.size(y), tf.float32), BATCH))
     shapes = [
         ([dim.size for dim in node.attr["shape"].shape.dim], node.attr["dtype"].type)
         for node in graph.node
         if node.op == "Placeholder"
     ]
     assert shapes == [([-1, 3], tf.float32.as_datatype_enum), ([-1], tf.int32.as_datatype_enum)]
+
+
+def test_the_parts_of_a_batch_may_be_one_or_three_and_dictionaries():
+    def placeholders(step, batch):
+        graph = parsed(graphs.of_train_step(step, batch))
+        return [[dim.size for dim in node.attr["shape"].shape.dim] for node in graph.node if node.op == "Placeholder"]
+
+    x, y = BATCH
+    assert placeholders(lambda x: tf.reduce_sum(x), (x,)) == [[-1, 3]]
+    by_name = {"one": x, "two": x[:, :2]}
+
+    def step(x, y, weights):
+        return tf.reduce_sum(x["one"]) + tf.reduce_sum(x["two"]) + tf.reduce_sum(weights)
+
+    assert placeholders(step, (by_name, y, np.ones(7, np.float32))) == [[-1, 3], [-1, 2], [-1], [-1]]
 
 
 def test_a_step_that_is_traced_for_that_already_is_not_traced_again():
@@ -83,7 +97,7 @@ def test_a_step_that_is_traced_for_that_already_is_not_traced_again():
         return tf.reduce_sum(x)
 
     train_step.get_concrete_function(tf.TensorSpec((None, 3), tf.float32), tf.TensorSpec((None,), tf.int32))
-    graphs.of_train_step(train_step, SPLIT)
+    graphs.of_train_step(train_step, BATCH)
     assert len(traced) == 1
 
 
@@ -106,7 +120,7 @@ def test_large_constants_keep_their_type_and_shape_alone(dtype, nested):
 
     if nested:
         of_constant = tf.function(of_constant)
-    graph = parsed(graphs.of_train_step(lambda x, y: of_constant(x), SPLIT))
+    graph = parsed(graphs.of_train_step(lambda x, y: of_constant(x), BATCH))
     constants = [node.attr["value"].tensor for node in nodes(graph) if node.op == "Const"]
     (large,) = (tensor for tensor in constants if [dim.size for dim in tensor.tensor_shape.dim] == [5000])
     assert large.dtype == tf.as_dtype(dtype).as_datatype_enum
@@ -114,7 +128,7 @@ def test_large_constants_keep_their_type_and_shape_alone(dtype, nested):
 
 
 def test_small_constants_stay():
-    graph = parsed(graphs.of_train_step(lambda x, y: x * tf.constant([1.5, 2.5, 3.5]), SPLIT))
+    graph = parsed(graphs.of_train_step(lambda x, y: x * tf.constant([1.5, 2.5, 3.5]), BATCH))
     values = [make_ndarray(node.attr["value"].tensor).tolist() for node in graph.node if node.op == "Const"]
     assert [1.5, 2.5, 3.5] in values
 
@@ -262,7 +276,7 @@ class Plain(Subclassed):
 @pytest.mark.parametrize("make", [lambda: Subclassed(object()), Plain], ids=["without a configuration", "with one"])
 def test_the_layers_of_a_subclassed_model_are_shown_unconnected(make):
     model = make()
-    model(SPLIT.x)
+    model(BATCH[0])
     assert shown(model) == {"left": ("Dense", []), "right": ("Dense", [])}
 
 
@@ -278,7 +292,7 @@ class Bare(keras.Model):
 
 def test_a_model_without_layers_does_not_break_the_page():
     model = Bare()
-    model(SPLIT.x)
+    model(BATCH[0])
     assert all(not sources for _, sources in shown(model).values())
 
 
