@@ -32,7 +32,7 @@ class Probe:
         batch: tuple[Any, ...],
         metrics: Sequence[keras.metrics.Metric] = (),
     ) -> None:
-        def gradients() -> list[tf.Tensor]:
+        def gradients(trained: tuple[int, ...]) -> list[tf.Tensor]:
             with tf.GradientTape() as tape:
                 value = loss(*batch)
             # not the Keras variables: TensorFlow cannot make zeros for one that the loss does not know
@@ -46,7 +46,8 @@ class Probe:
     def gradients(self) -> list[np.ndarray]:
         """Return the gradient of each trainable variable, in their order."""
         with state.untouched(self._model, self._metrics):  # a layer may draw or count at inference too
-            return [gradient.numpy() for gradient in self._gradients()]
+            trained = tuple(map(id, self._model.trainable_variables))  # others, after unfreezing, have another trace
+            return [gradient.numpy() for gradient in self._gradients(trained)]
 
 
 def loss_of(model: keras.Model, loop: Any) -> Callable[..., tf.Tensor] | None:

@@ -1,5 +1,6 @@
 """A run's folder, and the saved model in a process that does not know this project."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -78,9 +79,9 @@ def small(hparams, folder, task, rate=0.05, epochs=2, batch_size=8, logging=None
     metrics = ["accuracy"] if dataset.num_classes else ["mae"]
     model.compile(keras.optimizers.SGD(rate), loss, metrics=metrics, jit_compile=False)
     run = Run(folder, hparams, logging=logging)
-    callbacks = run.callbacks(dataset)
-    model.fit(dataset.train.x, dataset.train.y, batch_size=batch_size, epochs=epochs, callbacks=callbacks, verbose=0)
-    results = model.evaluate(dataset.test.x, dataset.test.y, verbose=0, return_dict=True)
+    batches = dataset.batches(dataclasses.replace(hparams, batch_size=batch_size))
+    model.fit(batches.train, shuffle=False, epochs=epochs, callbacks=run.callbacks(batches), verbose=0)
+    results = model.evaluate(batches.test, verbose=0, return_dict=True)
     return run, model, dataset, results
 
 
@@ -557,7 +558,8 @@ def test_the_report_of_children_adds_the_examples_of_each_up(images, tmp_path):
         child = run.child(f"{epochs}_epochs")
         model = keras.Sequential([keras.Input(dataset.input_shape), keras.layers.Flatten(), keras.layers.Dense(3)])
         model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
-        model.fit(part.train.x, part.train.y, epochs=epochs, callbacks=child.callbacks(part), verbose=0)
+        batches = part.batches(images)
+        model.fit(batches.train, shuffle=False, epochs=epochs, callbacks=child.callbacks(batches), verbose=0)
         child.finish(model, None, {"loss": 0.5})
         alone = json.loads((child.folder / "report.json").read_text())
         assert alone["examples_seen"] == epochs * len(part.train)
@@ -597,7 +599,8 @@ def test_the_scores_of_probabilities_are_scikit_learns_and_what_hides_little_is_
         keras.losses.BinaryCrossentropy(from_logits=activation == "linear"),
         jit_compile=False,
     )
-    model.fit(dataset.train.x, dataset.train.y, verbose=0, callbacks=run.callbacks(dataset))
+    batches = dataset.batches(hparams)
+    model.fit(batches.train, shuffle=False, verbose=0, callbacks=run.callbacks(batches))
     run.finish(model, dataset, {"loss": 0.5})
     run.close()
     report = json.loads((tmp_path / "fit" / "report.json").read_text())
@@ -625,7 +628,8 @@ def test_what_children_note_is_said_once(tmp_path):
         child = run.child(name)
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
         model.compile(keras.optimizers.SGD(0.1), keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=False)
-        model.fit(dataset.train.x, dataset.train.y, verbose=0, callbacks=child.callbacks(dataset))
+        batches = dataset.batches(hparams)
+        model.fit(batches.train, shuffle=False, verbose=0, callbacks=child.callbacks(batches))
         child.finish(model, dataset, {"loss": 0.5})
     run.summarise({"loss": 0.5})
     run.close()

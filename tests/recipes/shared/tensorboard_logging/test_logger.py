@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 
-from custom_loops import loop
-from recipes.shared import data, losses, state
+from custom_loops.loop import Loop
+from recipes.shared import losses, state
+from recipes.shared.batches import epoch_order
 from recipes.shared.data import Dataset, Split
 from recipes.shared.hparams import HParams
 from recipes.shared.logging_options import LoggingOptions
@@ -32,6 +33,10 @@ HPARAMS = HParams(learning_rate=0.25, batch_size=BATCH)
 SCALARS = LoggingOptions(level="scalars")
 SCHEDULE = keras.optimizers.schedules.PolynomialDecay(0.1, 24, end_learning_rate=0.0)
 SPEED = {"epoch_steps_per_second", "epoch_examples_per_second", "epoch_memory_mib"}  # no two runs have the same
+
+
+def batches_of(dataset=DATASET, batch_size=BATCH):
+    return dataset.batches(HParams(batch_size=batch_size))
 
 
 def accumulated(folder):
@@ -95,9 +100,9 @@ def make_logger(tmp_path):
     """A function that returns a logger into a folder, with data unless told otherwise."""
     made = []
 
-    def make_logger(options=SCALARS, folder=tmp_path, dataset=DATASET, **others):
+    def make_logger(options=SCALARS, folder=tmp_path, dataset=DATASET, batch_size=BATCH, **others):
         made.append(TensorBoardLogger(folder, HPARAMS, options, **others))
-        made[-1].dataset = dataset
+        made[-1].batches = None if dataset is None else batches_of(dataset, batch_size)
         return made[-1]
 
     yield make_logger
@@ -113,7 +118,7 @@ def trained(tmp_path_factory):
     def trained(train_side, rate=RATE):
         folder, witness = tmp_path_factory.mktemp("trained"), Witness()
         logger = TensorBoardLogger(folder, HPARAMS, SCALARS)
-        logger.dataset = DATASET
+        logger.batches = batches_of()
         began = time.perf_counter()
         train_side(linear(), witness, logger, rate=rate)
         seconds = time.perf_counter() - began
@@ -145,13 +150,13 @@ def begun(make_logger, model):
 def fit(model, *callbacks, rate=RATE, epochs=2, dataset=DATASET, batch_size=BATCH, loss="mse", **compile_options):
     metrics = ["mae"] if loss == "mse" else ["accuracy"]
     model.compile(keras.optimizers.SGD(rate), loss, **{"metrics": metrics, "jit_compile": False} | compile_options)
-    order = data.EpochOrder(dataset.train, 0)
+    batches = batches_of(dataset, batch_size)
     model.fit(
-        order.batches(batch_size),
+        batches.train,
         epochs=epochs,
-        validation_data=data.batches(dataset.validation, batch_size),
+        validation_data=batches.validation,
         shuffle=False,
-        callbacks=[order, *callbacks],
+        callbacks=[batches, *callbacks],
         verbose=0,
     )
 
@@ -164,12 +169,17 @@ def fit_by_loop(
     dataset=DATASET,
     batch_size=BATCH,
     loss="mse",
-    learning_rate=None,
+    by_hand=False,
     traced=None,
+    returned=lambda total, outputs: {"loss": total},
+    tested=lambda total: {"loss": total},
     **options,
 ):
-    """Train as `fit` does; a `learning_rate` stands for an update rule written by hand, without an optimizer."""
-    optimizer = None if learning_rate is not None else keras.optimizers.SGD(rate)
+    """Train as `fit` does; `by_hand` stands for an update rule without an optimizer.
+
+    `returned` and `tested` make of a loss what the steps return; without `tested` there is no test step.
+    """
+    optimizer = None if by_hand else keras.optimizers.SGD(rate)
     measured = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
     if loss == "mse":
         loss, measured = keras.losses.MeanSquaredError(), keras.metrics.MeanAbsoluteError(name="mae")
@@ -186,10 +196,17 @@ def fit_by_loop(
             optimizer.apply(gradients, model.trainable_variables)
         metrics[0].update_state(total, sample_weight=tf.shape(x)[0])
         measured.update_state(y, outputs)
-        return total
+        return returned(total, outputs)
 
-    driver = loop.Loop(model, train_step, loss, metrics, optimizer, learning_rate=learning_rate, **options)
-    driver.train(dataset, batch_size=batch_size, epochs=epochs, seed=0, callbacks=callbacks)
+    def test_step(x, y):
+        outputs = model(x, training=False)
+        total = losses.total(loss(y, outputs), model.losses)
+        metrics[0].update_state(total, sample_weight=tf.shape(x)[0])
+        measured.update_state(y, outputs)
+        return tested(total)
+
+    loop = Loop(model, train_step, tested and test_step, metrics, optimizer, **options)
+    loop.train(batches_of(dataset, batch_size), epochs=epochs, callbacks=callbacks)
 
 
 SIDES = pytest.mark.parametrize("train_side", [fit, fit_by_loop], ids=["fit", "loop"])
@@ -201,7 +218,7 @@ def replayed(penalty=0.0, epochs=2):
     x, y = SPLIT.x[:, 0].astype(np.float64), SPLIT.y[:, 0].astype(np.float64)
     found, examples = [], []
     for epoch in range(epochs):
-        order = data.epoch_order(len(x), 0, epoch).numpy()
+        order = epoch_order(len(x), 0, epoch).numpy()
         for start in range(0, len(x), BATCH):
             rows = order[start : start + BATCH]
             errors = kernel * x[rows] + bias - y[rows]
@@ -220,6 +237,35 @@ def test_the_loop_logs_the_loss_that_each_step_went_down(make_logger, tmp_path, 
     points = read(tmp_path / "train")["step_loss"]
     assert steps_of(points) == list(range(1, 25))
     np.testing.assert_allclose([value for _, value in points], replayed(penalty)[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("steps_per_execution", [None, slow(5)])
+def test_the_loop_logs_every_value_that_its_train_step_returns(model, make_logger, tmp_path, steps_per_execution):
+    def returned(total, outputs):
+        return {
+            "critic_loss": total,
+            "gap": 2 * total,
+            "largest": tf.reduce_max(outputs),
+            "both": tf.stack([total] * 2),
+        }
+
+    fit_by_loop(model, make_logger(), returned=returned, steps_per_execution=steps_per_execution)
+    train = read(tmp_path / "train")
+    of_steps = {tag for tag in train if tag.startswith("step_")}  # of several values there is no curve
+    assert of_steps == {"step_critic_loss", "step_gap", "step_largest", "step_learning_rate"}
+    assert [steps_of(train[tag]) for tag in of_steps] == [list(range(1, 25))] * 4
+    values = {tag: np.array([value for _, value in train[tag]]) for tag in of_steps}
+    np.testing.assert_allclose(values["step_critic_loss"], replayed()[0], rtol=1e-5)
+    np.testing.assert_array_equal(values["step_gap"], 2 * values["step_critic_loss"])
+    assert "epoch_loss" in train  # the metric of that name
+
+
+def test_a_train_step_that_returns_nothing_has_its_metrics_and_rates_logged(model, make_logger, tmp_path):
+    fit_by_loop(model, make_logger(), returned=lambda total, outputs: None)
+    train = read(tmp_path / "train")
+    assert {tag for tag in train if tag.startswith("step_")} == {"step_learning_rate"}
+    assert steps_of(train["step_learning_rate"]) == list(range(1, 25))
+    assert {"epoch_loss", "epoch_mae"} <= train.keys()
 
 
 @pytest.mark.parametrize("penalty", [0.0, PENALTY], ids=["plain", "penalty"])
@@ -320,7 +366,7 @@ def test_a_chunk_gets_a_point_for_every_step(begun, tmp_path):
         begun.on_epoch_begin(epoch)
         for first in (0, 4, 8):
             means = {"loss": np.float32([9, 9, 9, 9])}  # what the loss of a step is not
-            begun.on_train_chunk_end(first, means, step_losses + first)
+            begun.on_chunk_end(first, {"loss": step_losses + first}, means)
             begun.on_train_batch_end(first + 3, {"loss": 9.0})
         begun.on_epoch_end(epoch, {"loss": 9.0})
     begun.close()
@@ -332,7 +378,7 @@ def test_a_chunk_gets_a_point_for_every_step(begun, tmp_path):
 
 def test_a_chunk_that_ends_in_a_short_execution_is_logged_once(begun, tmp_path):
     for first, last, steps in ((0, 7, 8), (8, 15, 4)):  # fit counts past the end, and so does the custom loop
-        begun.on_train_chunk_end(first, {"loss": np.ones(steps, np.float32)}, np.ones(steps, np.float32))
+        begun.on_chunk_end(first, {"loss": np.ones(steps, np.float32)}, {"loss": np.ones(steps, np.float32)})
         begun.on_train_batch_end(last, {"loss": 1.0})
     begun.close()
     assert steps_of(read(tmp_path / "train")["step_loss"]) == list(range(1, 13))
@@ -416,7 +462,9 @@ def test_the_loop_logs_the_rates_that_fit_logs(model, make_logger, trained, tmp_
     ids=["number", "function"],
 )
 def test_a_loop_without_an_optimizer_shows_the_rate_it_was_given(model, make_logger, tmp_path, learning_rate, expected):
-    fit_by_loop(model, make_logger(), learning_rate=learning_rate)
+    logger = make_logger()
+    logger.learning_rate = learning_rate
+    fit_by_loop(model, logger, by_hand=True)
     points = read(tmp_path / "train")["step_learning_rate"]
     assert points == [(step, pytest.approx(value)) for step, value in enumerate(expected, start=1)]
 
@@ -504,8 +552,8 @@ def test_a_model_that_is_trained_on_is_measured_after_so_many_updates_of_its_own
     fit(model, epochs=1)
     logger = make_logger(LoggingOptions(every=5))
     if train_side is fit:
-        order = data.EpochOrder(SPLIT, 0)
-        model.fit(order.batches(BATCH), shuffle=False, callbacks=[order, logger], verbose=0)
+        batches = batches_of()
+        model.fit(batches.train, shuffle=False, callbacks=[batches, logger], verbose=0)
         expected = [15, 20, 24]
     else:  # a new optimizer, which has made none
         fit_by_loop(model, logger, epochs=1)
@@ -590,7 +638,7 @@ def trained_deep(tmp_path_factory):
         folder, model = tmp_path_factory.mktemp("deep"), deep()
         snapshots = Snapshots(lambda model: (gradients_by_tape(model), model.get_weights()))
         logger = TensorBoardLogger(folder, HPARAMS, LoggingOptions(every=2))
-        logger.dataset = CLASSES["dataset"]
+        logger.batches = batches_of(CLASSES["dataset"], CLASSES["batch_size"])
         train_side(model, logger, snapshots, **CLASSES, jit_compile=jit_compile)
         logger.close()
         return folder, model, snapshots.taken
@@ -618,6 +666,53 @@ def test_gradients_are_those_of_the_first_examples_in_inference_mode(trained_dee
     assert norms[0] != pytest.approx(norms[10], rel=1e-3)
 
 
+@pytest.mark.parametrize("jit_compile", [False, slow(True)])
+def test_both_sides_show_the_same_gradients(trained_deep, jit_compile):
+    sides = [trained_deep(train_side, jit_compile)[0] / "train" for train_side in (fit, fit_by_loop)]
+    ours, theirs = (read(folder)["probe_gradient_norm"] for folder in sides)
+    assert ours == theirs
+    ours, theirs = (read_tensors(folder) for folder in sides)
+    for tag in (tag for tag in ours if tag.startswith("gradients/")):
+        np.testing.assert_equal(ours[tag], theirs[tag])
+
+
+def test_without_a_test_step_there_are_no_gradients_and_that_is_no_note(model, make_logger, tmp_path):
+    logger = make_logger(LoggingOptions())
+    fit_by_loop(model, logger, tested=None)
+    assert "probe_gradient_norm" not in read(tmp_path / "train")
+    assert logger.notes == []
+    assert "update_to_weight" in read(tmp_path / "train")
+
+
+def test_a_test_step_that_returns_no_loss_costs_the_gradients_alone(model, make_logger, tmp_path):
+    logger = make_logger(LoggingOptions())
+    fit_by_loop(model, logger, tested=lambda total: {"error": total})
+    assert "probe_gradient_norm" not in read(tmp_path / "train")
+    (note,) = logger.notes
+    assert note.startswith("TensorBoard gets no gradients: ")
+    assert note.endswith('the test step does not return {"loss": ...}')
+    assert {"epoch_loss", "update_to_weight"} <= read(tmp_path / "train").keys()
+
+
+def test_gradients_are_those_of_the_variables_that_are_trained_now(make_logger, tmp_path):
+    class Unfreeze(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.model.layers[0].trainable = False
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.model.layers[0].trainable = epoch > 0
+
+    model = deep()
+    fit_by_loop(
+        model, Unfreeze(), make_logger(LoggingOptions(every=2), dataset=CLASSES["dataset"], batch_size=64), **CLASSES
+    )
+    tensors = read_tensors(tmp_path / "train")
+    unfrozen = {each.path for each in model.layers[0].variables}
+    assert {each.path: steps_of(tensors[f"gradients/{each.path}"]) for each in model.trainable_variables} == {
+        each.path: [10] if each.path in unfrozen else [0, 5, 10] for each in model.trainable_variables
+    }
+
+
 @SIDES
 def test_histograms_of_all_weights_are_logged_before_training_and_after_every_epoch(trained_deep, train_side):
     folder, model, taken = trained_deep(train_side, jit_compile=False)
@@ -643,10 +738,10 @@ LEVELS = {
 @pytest.mark.parametrize(
     ("train_side", "options", "levels"),
     [
-        (fit, {}, ["everything", "nothing"]),
+        (fit, {}, ["every=3", "nothing"]),
         slow(fit, {}, list(LEVELS)),
         slow(fit, {"steps_per_execution": 4}, ["every=3", "nothing"]),
-        (fit_by_loop, {}, ["everything", "nothing"]),
+        (fit_by_loop, {}, ["every=3", "nothing"]),
         slow(fit_by_loop, {}, list(LEVELS)),
         slow(fit_by_loop, {"steps_per_execution": 4}, ["every=3", "nothing"]),
         slow(fit_by_loop, {"jit_compile": True}, ["every=3", "nothing"]),
@@ -658,7 +753,7 @@ def test_a_run_ends_with_the_same_bytes_however_much_is_logged(tmp_path, train_s
     for level in levels:
         model, run = deep(), Run(tmp_path / level, HParams(batch_size=32), logging=LEVELS[level])
         settings = CLASSES | {"batch_size": 32} | options  # 10 steps, the last of 12 examples
-        train_side(model, *run.callbacks(CLASSES["dataset"]), **settings)
+        train_side(model, *run.callbacks(batches_of(CLASSES["dataset"], 32)), **settings)
         run.close()
         ends[level] = {name: array.tobytes() for name, array in state.arrays(model).items()}
         histories[level] = run.recorder.history
@@ -679,7 +774,12 @@ def test_everything_shows_the_graph_the_layers_and_the_text_once(make_logger, tm
     (tmp_path / "recipe.py").write_text("def train(hparams, run): ...")
     about = {"recipe": "mine", "side": "fit", "command": "recipes fit mine"}
     logger = make_logger(
-        LoggingOptions(), tmp_path / "run", CLASSES["dataset"], about=about, source=tmp_path / "recipe.py"
+        LoggingOptions(),
+        tmp_path / "run",
+        CLASSES["dataset"],
+        CLASSES["batch_size"],
+        about=about,
+        source=tmp_path / "recipe.py",
     )
     train_side(deep(), logger, **CLASSES)
     logger.write_final({"test": {"loss": 0.5}})
@@ -760,7 +860,7 @@ class Interrupt(keras.callbacks.Callback):
 def test_an_interrupted_training_leaves_files_that_are_readable_up_to_the_last_chunk(tmp_path, train_side, options):
     model, run = linear(), Run(tmp_path / "run", HPARAMS, logging=options)
     with pytest.raises(KeyboardInterrupt):
-        train_side(model, *run.callbacks(DATASET), Interrupt(17), steps_per_execution=5)
+        train_side(model, *run.callbacks(batches_of()), Interrupt(17), steps_per_execution=5)
     run.close()
     train = read(run.folder / "train")
     losses_logged = train["execution_loss" if train_side is fit else "step_loss"]
