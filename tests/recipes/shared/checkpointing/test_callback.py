@@ -8,10 +8,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from custom_loops import loop
+from custom_loops.loop import Loop
 from recipes.commands import parity
 from recipes.shared import data, interruption, losses, state
+from recipes.shared.batches import Batches
+from recipes.shared.callbacks import Hooks
+from recipes.shared.checkpointing import storage
 from recipes.shared.checkpointing.options import Saving
 from recipes.shared.errors import UsageError
 from recipes.shared.hparams import HParams
@@ -97,7 +101,7 @@ def test_a_run_that_was_cut_off_ends_with_the_bits_of_one_that_was_not(tmp_path,
         assert values[0] == values[1], part
 
 
-def make(folder, side, saving, epochs=6, others=(), hparams=None):
+def make(folder, side, saving, epochs=6, others=(), hparams=None, steps_per_execution=4, logging=NOTHING):
     """Train a model that has one of everything: masks, moving statistics, averaged weights, accumulated gradients."""
     hparams = hparams or HParams(epochs=epochs, batch_size=64)
     dataset = data.load(hparams, "classification")
@@ -118,18 +122,18 @@ def make(folder, side, saving, epochs=6, others=(), hparams=None):
         keras.optimizers.Adam(rate, use_ema=True, ema_momentum=0.9, gradient_accumulation_steps=3), initial_scale=8.0
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    run = Run(folder, hparams, logging=NOTHING, saving=saving)
-    callbacks = run.callbacks(dataset, *others)
+    run = Run(folder, hparams, logging=logging, saving=saving)
+    batches = dataset.batches(hparams)
     try:
         if side == "fit":
             model.compile(optimizer, loss, jit_compile=False)
-            order = data.EpochOrder(dataset.train, hparams.seed)
             history = model.fit(
-                order.batches(hparams.batch_size),
-                validation_data=data.batches(dataset.validation, hparams.batch_size),
+                batches.train,
+                validation_data=batches.validation,
+                initial_epoch=run.first_epoch,
                 epochs=hparams.epochs,
                 shuffle=False,
-                callbacks=[order, *callbacks],
+                callbacks=run.callbacks(batches, *others),
                 verbose=0,
             ).history
         else:
@@ -142,12 +146,15 @@ def make(folder, side, saving, epochs=6, others=(), hparams=None):
                 gradients = tape.gradient(scaled_loss, model.trainable_variables)
                 optimizer.apply(gradients, model.trainable_variables)
                 mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])
-                return total_loss
+                return {"loss": total_loss}
 
-            driver = loop.Loop(model, train_step, loss, [mean_loss], optimizer, steps_per_execution=4)
-            history = driver.train(
-                dataset, batch_size=hparams.batch_size, epochs=hparams.epochs, seed=hparams.seed, callbacks=callbacks
-            )
+            def test_step(x, y):
+                total_loss = losses.total(loss(y, model(x, training=False)), model.losses)
+                mean_loss.update_state(total_loss, sample_weight=tf.shape(x)[0])
+                return {"loss": total_loss}
+
+            loop = Loop(model, train_step, test_step, [mean_loss], optimizer, steps_per_execution=steps_per_execution)
+            history = loop.train(batches, epochs=hparams.epochs, callbacks=run.callbacks(batches, *others))
     finally:
         run.close()
     # fit builds a wrapped optimizer in another scope, so names may differ
@@ -183,6 +190,102 @@ def test_within_an_epoch_a_loop_saves_as_often_as_it_is_told(tmp_path, cut_off, 
     assert names == ["epoch-000001-step-000000000.safetensors", "epoch-000001-step-000000008.safetensors"]
     cut_off(-1)
     assert make(folder, "custom_loop", RESUMING) == expected
+
+
+@pytest.mark.parametrize(
+    ("steps_per_execution", "every", "moment", "step"),
+    [
+        (None, 1, 3, 18),  # an epoch is one execution, so that what is left of it is its end alone
+        (4, 5, 12, 18),
+        (1, 7, 18 + 11, 7),
+        (1, 1, 18 + 2, 1),
+    ],
+)
+def test_a_loop_goes_on_within_an_epoch_at_any_step_of_it(
+    tmp_path, cut_off, whole, steps_per_execution, every, moment, step
+):
+    expected = whole("custom_loop")
+    folder = tmp_path / "cut"
+    cut_off(moment)
+    interruption.asked = lambda: False  # as with SIGKILL
+    with pytest.raises(CutOff):
+        make(folder, "custom_loop", Saving(active=True, every=every), steps_per_execution=steps_per_execution)
+    assert storage.Folder(folder / "checkpoints" / "0").positions()[-1].step == step
+    cut_off(-1)
+    assert make(folder, "custom_loop", RESUMING, steps_per_execution=steps_per_execution) == expected
+
+
+class Begun(keras.callbacks.Callback):
+    """Notes the epochs and the executions that begin."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def get_state(self):
+        return {}
+
+    def set_state(self, state):
+        pass
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.seen.append(epoch)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.seen.append((self.seen[-1] if isinstance(self.seen[-1], int) else self.seen[-1][0], batch))
+
+
+def test_no_step_that_was_made_before_is_made_again(tmp_path, cut_off):
+    cut_off(5 + 3)
+    with pytest.raises(CutOff):
+        make(tmp_path, "custom_loop", SAVING, epochs=2)
+    cut_off(-1)
+    begun = Begun()
+    make(tmp_path, "custom_loop", RESUMING, epochs=2, others=[begun], hparams=HParams(epochs=6, batch_size=64))
+    assert begun.seen[:4] == [1, (1, 12), (1, 16), 2]
+    assert begun.seen.count((2, 0)) == 1
+
+
+@pytest.mark.parametrize("side", ["fit", "custom_loop"])
+def test_the_points_of_tensorboard_are_those_of_a_run_that_was_not_cut_off(tmp_path, cut_off, side):
+    """But for those of speed; a step that was logged before it was cut off may be there twice."""
+
+    def points(folder):
+        events = EventAccumulator(str(folder / "train"), size_guidance={"scalars": 0}).Reload()
+        tags = [tag for tag in events.Tags()["scalars"] if "per_second" not in tag and "memory" not in tag]
+        return {tag: {point.step: point.value for point in events.Scalars(tag)} for tag in tags}
+
+    every = LoggingOptions(every=7)
+    make(tmp_path / "whole", side, SAVING, epochs=3, logging=every, hparams=HParams(epochs=3, batch_size=64))
+    cut_off(18 + 10 if side == "fit" else 5 + 3)
+    with pytest.raises(CutOff):
+        make(tmp_path / "cut", side, SAVING, logging=every, hparams=HParams(epochs=3, batch_size=64))
+    cut_off(-1)
+    make(tmp_path / "cut", side, RESUMING, logging=every, hparams=HParams(epochs=3, batch_size=64))
+    ours, theirs = points(tmp_path / "whole"), points(tmp_path / "cut")
+    assert list(ours["probe_gradient_norm"]) == [0, 7, 14, 18, 21, 28, 35, 36, 42, 49, 54]
+    for tag, values in ours.items():
+        assert {step: theirs[tag].get(step) for step in values} == values, tag
+
+
+@pytest.mark.parametrize("saved", ["after an epoch", "within an epoch"])
+@pytest.mark.parametrize("first", ["first_epoch", "callbacks"])
+def test_where_a_run_goes_on_is_known_before_it_trains(tmp_path, cut_off, first, saved):
+    cut_off(40 if saved == "after an epoch" else 5 + 5 + 3)
+    with pytest.raises(CutOff):
+        make(tmp_path, "fit" if saved == "after an epoch" else "custom_loop", SAVING)
+    cut_off(-1)
+    hparams = HParams(epochs=6, batch_size=64)
+    run = Run(tmp_path, hparams, logging=NOTHING, saving=RESUMING)
+    batches = data.load(hparams, "classification").batches(hparams)
+    if first == "callbacks":
+        run.callbacks(batches)
+    assert run.first_epoch == 2
+    assert run.first_epoch == 2
+    assert Run(tmp_path, hparams, logging=NOTHING, saving=SAVING).first_epoch == 0  # it does not resume
+    assert Run(tmp_path / "new", hparams, logging=NOTHING, saving=RESUMING).first_epoch == 0
+    assert not (tmp_path / "new").exists()
+    run.close()
 
 
 @pytest.mark.parametrize("side", ["fit", "custom_loop"])
@@ -297,6 +400,71 @@ def test_without_room_the_training_goes_on_and_the_last_good_checkpoint_stays(tm
     assert max((tmp_path / "run" / "checkpoints" / "0").iterdir()).name == "epoch-000002-step-000000000.safetensors"
 
 
+def plain(folder, saving, **options):
+    """Train one weight by fit, for three epochs of two steps; return the weight."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+    x = np.linspace(-1, 1, 8, dtype=np.float32)[:, None]
+    batches = Batches((x, 2 * x), 4)
+    run = Run(folder, HParams(), logging=NOTHING, saving=saving)
+    options = {name: make(run) for name, make in options.items()}
+    try:
+        model.fit(batches.train, **options, callbacks=run.callbacks(batches), epochs=3, shuffle=False, verbose=0)
+    finally:
+        run.close()
+    return model.get_weights()[0].tobytes()
+
+
+def test_fit_without_initial_epoch_is_refused_and_the_message_names_it(tmp_path, cut_off):
+    expected = plain(tmp_path / "whole", SAVING)
+    cut_off(3)
+    with pytest.raises(CutOff):
+        plain(tmp_path / "cut", SAVING)
+    cut_off(-1)
+    with pytest.raises(
+        UsageError, match=r"began with epoch 1, .* in epoch 2; .*\(fit: initial_epoch=run\.first_epoch\)"
+    ):
+        plain(tmp_path / "cut", RESUMING)
+    assert plain(tmp_path / "cut", RESUMING, initial_epoch=lambda run: run.first_epoch) == expected
+
+
+def test_the_trainings_of_one_run_go_on_one_by_one(tmp_path, cut_off):
+    """`first_epoch` is that of the training that comes next: the first has ended, the second was cut off."""
+
+    def two(saving):
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+        x = np.linspace(-1, 1, 8, dtype=np.float32)[:, None]
+        batches, run, began = Batches((x, 2 * x), 4), Run(tmp_path, HParams(), logging=NOTHING, saving=saving), []
+        try:
+            for _ in range(2):
+                began.append(run.first_epoch)
+                model.fit(
+                    batches.train,
+                    initial_epoch=run.first_epoch,
+                    epochs=3,
+                    shuffle=False,
+                    callbacks=run.callbacks(batches),
+                    verbose=0,
+                )
+        finally:
+            run.close()
+        return began, [weight.tobytes() for weight in model.get_weights()]
+
+    _, expected = two(SAVING)
+    run = Run(tmp_path, HParams(), logging=NOTHING, saving=SAVING)
+    run.remove_checkpoints()
+    cut_off(6 + 5)
+    with pytest.raises(CutOff):
+        two(SAVING)
+    cut_off(-1)
+    assert two(RESUMING) == ([3, 2], expected)
+
+
 def test_a_loop_that_does_not_begin_where_it_was_cut_off_is_stopped(tmp_path, cut_off):
     cut_off(40)
     with pytest.raises(CutOff):
@@ -306,11 +474,12 @@ def test_a_loop_that_does_not_begin_where_it_was_cut_off_is_stopped(tmp_path, cu
     dataset = data.load(hparams, "classification")
     run = Run(tmp_path, hparams, logging=NOTHING, saving=RESUMING)
     model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(1)])
-    checkpoints = run.callbacks(dataset)[0]
+    batches, checkpoints, *_ = run.callbacks(dataset.batches(hparams))
     checkpoints._restore = lambda: None
-    hooks = keras.callbacks.CallbackList([checkpoints], model=model, epochs=6, steps=18)
-    hooks.on_train_begin()
+    hooks = Hooks(model, [batches, checkpoints], epochs=6, steps=18)
     assert run.first_epoch == 2
+    hooks.on_train_begin()
+    assert run.first_epoch == batches.first_epoch == 2
     with pytest.raises(UsageError, match=r"let its epochs begin at run.first_epoch"):
         hooks.on_epoch_begin(0)
     run.close()
