@@ -128,10 +128,11 @@ class Checkpoints(StepCallback):
         if not position.step:
             self._restored()
 
-    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
-        """Restore what was saved within the epoch, when all callbacks are ready for its steps."""
+    def steps_to_watch(self, steps: int) -> Collection[int]:
+        """Restore what was saved within the epoch, when all callbacks are ready; there may be no steps left of it."""
         if self._pending is not None:
             self._restored()
+        return ()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Save within the epoch, where that was asked for, or a signal ends the training."""

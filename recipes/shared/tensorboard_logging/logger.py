@@ -112,6 +112,7 @@ class TensorBoardLogger(StepCallback):
         for name, value in values.items():
             setattr(self, name, value)
         self._made_before = self._logged
+        self._measured = self._steps_to_measure((self.params or {}).get("steps"))  # `updates` may be others than before
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Start the clock."""
@@ -122,8 +123,8 @@ class TensorBoardLogger(StepCallback):
         profiled = self._profiler.updates if self._profiler is not None else ()
         return self._steps_to_measure(steps) | ({update - self.updates for update in profiled} & set(range(steps)))
 
-    def _steps_to_measure(self, steps: int) -> set[int]:
-        if not self._everything:
+    def _steps_to_measure(self, steps: int | None) -> set[int]:
+        if not self._everything or not steps:
             return set()
         measured = {steps - 1}
         if self.options.every is not None:
@@ -271,7 +272,7 @@ class TensorBoardLogger(StepCallback):
         self._rates: dict[str, list[float]] = {}  # of the steps that wait, by the name of the rate
         # of each loss: steps, and its mean so far, after each execution that waits
         self._means: dict[str, list[tuple[int, float]]] = {}
-        self._measured = self._steps_to_measure(steps) if steps else set()
+        self._measured = self._steps_to_measure(steps)
         self._epoch_began = self._training_ended = time.perf_counter()
 
     def _look_before(self, step: int, count: int) -> None:

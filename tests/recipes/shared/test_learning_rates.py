@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from recipes.shared.hparams import HParams
-from recipes.shared.learning_rates import BLOCK, LearningRates
+from recipes.shared.learning_rates import BLOCK, LearningRates, of_model
 
 HPARAMS = HParams(learning_rate=0.75)
 X = np.linspace(-1, 1, 23, dtype=np.float32)[:, None]  # 12 steps of two; the last is short
@@ -163,3 +163,44 @@ def test_a_function_without_arguments_is_called_as_keras_calls_it():
     rates = Rates()
     fit(lambda: 0.25, rates)
     assert rates.asked == [0.25] * 24
+
+
+def two_optimizers():
+    """Return a model with two optimizers, neither of which has made an update."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.optimizers = [keras.optimizers.SGD(rate, name=name) for name, rate in (("first", 0.5), ("second", 0.25))]
+    for optimizer in model.optimizers:
+        optimizer.build(model.trainable_variables)
+    return model
+
+
+def update(model, *optimizers):
+    for optimizer in optimizers:
+        optimizer.apply([np.ones(each.shape, np.float32) for each in model.trainable_variables])
+
+
+def test_each_of_several_optimizers_has_a_rate_of_its_own_under_its_name():
+    model = two_optimizers()
+    update(model, *model.optimizers)
+    rates = of_model(model, None, HPARAMS)
+    assert {name: each.of(0, 2) for name, each in rates.items()} == {
+        "first_learning_rate": [0.5] * 2,
+        "second_learning_rate": [0.25] * 2,
+    }
+    assert {name: each.of(0, 1) for name, each in of_model(model, 0.125, HPARAMS).items()} == {"learning_rate": [0.125]}
+
+
+def test_two_optimizers_of_one_name_are_told_apart():
+    model = two_optimizers()
+    for optimizer in model.optimizers:
+        optimizer.name = "same"
+    update(model, *model.optimizers)
+    assert list(of_model(model, None, HPARAMS)) == ["same_learning_rate", "same_learning_rate_2"]
+
+
+def test_one_that_nobody_uses_does_not_count():
+    model = two_optimizers()
+    update(model, model.optimizers[1])
+    assert {name: each.of(0, 1) for name, each in of_model(model, None, HPARAMS).items()} == {"learning_rate": [0.25]}
+    without = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    assert {name: each.of(0, 1) for name, each in of_model(without, None, HPARAMS).items()} == {"learning_rate": [0.75]}
