@@ -52,7 +52,7 @@ def measure(text):
     with tempfile.TemporaryDirectory() as folder, trained_on.scope(strategy):
         run = Run(folder, hparams, logging=LoggingOptions(level="nothing"))
         callbacks = run.callbacks
-        run.callbacks = lambda dataset=None: callbacks(dataset, clock)
+        run.callbacks = lambda batches: callbacks(batches, clock)
         module.train(hparams, run)
     print(1e6 * statistics.median(clock.seconds[1:]))
 

@@ -31,7 +31,7 @@ def train(hparams, run):
                     run.folder.parents[2].write_text("no folder any more")
 
     callbacks = run.callbacks
-    run.callbacks = lambda dataset: [*callbacks(dataset), DeleteLogs()]
+    run.callbacks = lambda batches: [*callbacks(batches), DeleteLogs()]
     mlp_classifier.train(hparams, run)
 """
 

@@ -64,23 +64,24 @@ def train(hparams, run):
     model = build_model(hparams, dataset)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(hparams.learning_rate), loss, jit_compile=hparams.jit_compile)
-    order = data.EpochOrder(dataset.train, hparams.seed)
+    batches = dataset.batches(hparams)
     model.fit(
-        order.batches(hparams.batch_size),
+        batches.train,
+        initial_epoch=run.first_epoch,
         epochs=hparams.epochs,
         shuffle=False,
-        callbacks=[order, *run.callbacks(dataset)],
+        callbacks=run.callbacks(batches),
         verbose=0,
     )
-    test = data.batches(dataset.test, hparams.batch_size)
-    run.finish(model, dataset, model.evaluate(test, return_dict=True, verbose=0))
+    run.finish(model, dataset, model.evaluate(batches.test, return_dict=True, verbose=0))
 '''
 LOOP = '''"""The same by hand."""
 import keras
 import tensorflow as tf
 from fit import HParams, build_model, load_data
 
-from recipes.shared import data, losses
+from recipes.shared import losses
+from recipes.shared.callbacks import Hooks
 
 
 def train(hparams, run):
@@ -105,23 +106,15 @@ def train(hparams, run):
         loss = losses.total(cross_entropy(y, model(x, training=False)), model.losses)
         mean.update_state(loss, sample_weight=tf.shape(x)[0])
 
-    split, size = dataset.train, hparams.batch_size
-    starts = range(0, len(split), size)
-    hooks = keras.callbacks.CallbackList(run.callbacks(dataset), model=model, epochs=hparams.epochs, steps=len(starts))
-    hooks.on_train_begin()
-    for epoch in range(hparams.epochs):
+    batches = dataset.batches(hparams)
+    hooks = Hooks(model, run.callbacks(batches), epochs=hparams.epochs, steps=batches.steps)
+    for _ in hooks.epochs():
         mean.reset_state()
-        hooks.on_epoch_begin(epoch)
-        rows = data.epoch_order(len(split), hparams.seed, epoch).numpy()
-        for step, start in enumerate(starts):
-            hooks.on_train_batch_begin(step)
-            batch = rows[start : start + size]
-            train_step(split.x[batch], split.y[batch])
-            hooks.on_train_batch_end(step, {"loss": float(mean.result())})
-        hooks.on_epoch_end(epoch, {"loss": float(mean.result())})
-    hooks.on_train_end()
+        for x, y in hooks.steps(batches.train):
+            train_step(x, y)
+            hooks.logs = {"loss": float(mean.result())}
     mean.reset_state()
-    for x, y in data.batches(dataset.test, size):
+    for x, y in batches.test:
         test_step(x, y)
     run.finish(model, dataset, {"loss": float(mean.result())})
 '''

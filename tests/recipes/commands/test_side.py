@@ -452,16 +452,15 @@ def test_the_flags_say_how_much_is_logged(verb, flags, logging, monkeypatch):
 
 LOGGING_USER = """
 import numpy as np
-from recipes.shared import data
+from recipes.shared.batches import Batches
 
 def train(hparams, run):
     import keras
     x = np.linspace(-1, 1, 16, dtype=np.float32)[:, None]
-    split = data.Split(x, x)
+    batches = Batches((x, x), 1)
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse", jit_compile=False)
-    callbacks = run.callbacks(data.Dataset(split, split, split, None))
-    model.fit(x, x, batch_size=1, epochs=1, callbacks=callbacks, verbose=0)
+    model.fit(batches.train, shuffle=False, epochs=1, callbacks=run.callbacks(batches), verbose=0)
     run.finish(model, None, {"loss": 0.5})
 """
 
