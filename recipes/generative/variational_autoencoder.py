@@ -17,7 +17,7 @@ This side overrides `compute_loss`, which `model.fit` calls; its twin in `custom
     recipes fit variational_autoencoder
     recipes fit variational_autoencoder --kind dense --data digits --latent-size 8 --hidden-units 64
     recipes fit variational_autoencoder --kind convolutional --data mnist --batch-size 128 --learning-rate 0.001
-        --epochs 30 --no-jit-compile
+        --epochs 30
 """
 
 import math
@@ -46,6 +46,7 @@ class HParams(hparams.HParams):
     filters: int = 32  # of the first convolution; the second has twice as many
     learning_rate: float = 0.01
     epochs: int = 100
+    jit_compile: bool = False  # on a CPU, XLA makes convolutions slower, and linear networks take longer to compile
 
     def __post_init__(self) -> None:
         super().__post_init__()
