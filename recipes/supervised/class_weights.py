@@ -1,0 +1,144 @@
+"""Class weights: each example of a rare class counts for more, so that the classifier does not pass the class over.
+
+    w_c  = n / (classes * n_c)                    n_c of the n training examples are of class c
+    loss = sum_i w_(y_i) l_i / batch size         l_i = -log softmax(W x_i + b)[y_i]
+
+A weight of k is k copies of the example, but the loss is divided by the number of examples and not by the sum of their
+weights. So the copies would have to be trained with the learning rate times sum(w) / n, which is 1 for these weights.
+
+The same linear classifier is trained without and with them. Weights move the border between the classes, and so the
+recall of the rare one (with a loss in precision); the order in which the examples come by their logits, which the AUC
+measures, hardly changes. The probabilities are those of a data set in which all classes are equally frequent.
+
+This side gives `class_weight` to `model.fit`; its twin in `custom_loops` looks the weights up inside the loss.
+
+    recipes fit class_weights                    2 classes, of which one has 3 % of the examples
+    recipes fit class_weights --data FILE.csv    any classification; --balance 0.5 takes the roots of the weights
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+from sklearn.datasets import make_classification
+
+from recipes.shared import data, hparams, programs
+from recipes.shared.run import Run
+
+EXAMPLES = 10_000  # of "rare_class"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HParams(hparams.HParams):
+    unused: ClassVar[dict[str, str]] = {
+        "strategy": "its loop divides the loss by the examples of one device",
+        "stream": "the examples of each class are counted before the training, so their data must be in memory",
+    }
+
+    data: str = "rare_class"
+    balance: float = 1.0  # power of the weights: at 1 all classes count the same, at 0 all examples
+    learning_rate: float = 0.01  # step size of the optimizer
+    batch_size: int = 64
+    epochs: int = 20
+    jit_compile: bool = False  # the step is too small for XLA to pay
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(0 <= self.balance < float("inf"), "balance", "at least 0, and finite")
+
+
+def load_data(hparams: HParams) -> data.Dataset:
+    """Return the data set, with class indices as targets."""
+    if hparams.data == "rare_class":
+        x, y = make_classification(
+            EXAMPLES,
+            n_informative=12,
+            n_clusters_per_class=1,
+            class_sep=1.3,
+            weights=[0.97],
+            flip_y=0,  # a wrong label in a hundred would be a sixth of the rare class
+            random_state=0,
+        )
+        dataset = data.of_arrays(hparams, x.astype(np.float32), y.astype(np.int32))
+        return replace(dataset, class_names=("frequent", "rare"))
+    return data.load(hparams, task="classification")
+
+
+def counts(dataset: data.Dataset) -> np.ndarray:
+    """Return how many training examples each class has."""
+    return np.bincount(dataset.train.y, minlength=dataset.num_classes)
+
+
+def class_weights(hparams: HParams, dataset: data.Dataset) -> list[float]:
+    """Return what an example of each class counts in the loss; scikit-learn calls these weights "balanced"."""
+    present = np.maximum(counts(dataset), 1)  # what has no example needs no weight
+    weights: list[float] = ((len(dataset.train) / (dataset.num_classes * present)) ** hparams.balance).tolist()
+    return weights
+
+
+def build_model(hparams: HParams, dataset: data.Dataset) -> keras.Model:
+    """Return an uncompiled model from (batch, *features) to logits (batch, classes)."""
+    keras.utils.set_random_seed(hparams.seed)  # right before the build, which draws the initial weights
+    return keras.Sequential(
+        [keras.Input(dataset.input_shape), keras.layers.Flatten(), keras.layers.Dense(dataset.num_classes)]
+    )
+
+
+class Recall(keras.metrics.SparseCategoricalAccuracy):
+    """The share of the examples of class `label` that are found: the accuracy on these alone."""
+
+    def __init__(self, label: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.label = label
+
+    def update_state(self, y: Any, logits: Any, sample_weight: Any = None) -> Any:
+        """Add a batch."""
+        return super().update_state(y, logits, sample_weight=keras.ops.equal(y, self.label))
+
+
+def make_metrics(dataset: data.Dataset) -> list[keras.metrics.Metric]:
+    """Return what is measured besides the loss, without weights."""
+    rarest = int(counts(dataset).argmin())
+    return [keras.metrics.SparseCategoricalAccuracy(name="accuracy"), Recall(rarest, name="rare_recall")]
+
+
+def summarise(run: Run) -> dict[str, float]:
+    """Return the scores of a finished child that class weights are about, as far as there are any."""
+    scores = ("accuracy", "rare_recall", "auc")
+    return {f"{score}_{run.name}": run.metrics[score] for score in scores if score in run.metrics}
+
+
+def train(hparams: HParams, run: Run) -> None:
+    """Train without weights and with them, and leave everything in the folders of two child runs."""
+    dataset = load_data(hparams)
+    summary: dict[str, float] = {}
+    for name, balance in (("unweighted", 0.0), ("weighted", hparams.balance)):
+        values = replace(hparams, balance=balance)
+        child = run.child(name, values)
+        model = build_model(values, dataset)
+        optimizer = keras.optimizers.Adam(hparams.learning_rate)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(optimizer, loss, metrics=make_metrics(dataset), **hparams.execution)
+
+        model = programs.reuse(model, values)  # in a search; else it stays as it is
+        batches = dataset.batches(hparams)
+        model.fit(
+            batches.train,
+            validation_data=batches.validation,  # is not weighted: "val_loss" cannot be held against "loss"
+            class_weight=dict(enumerate(class_weights(values, dataset))),
+            shuffle=False,  # `batches` has shuffled
+            initial_epoch=child.first_epoch,
+            epochs=hparams.epochs,
+            callbacks=child.callbacks(batches),
+            verbose=run.verbose,
+        )
+        child.finish(model, dataset, model.evaluate(batches.test, return_dict=True, verbose=0))
+        summary |= summarise(child)
+    run.summarise(summary)
+
+
+if __name__ == "__main__":
+    from recipes.__main__ import script
+
+    script(__file__)
