@@ -202,17 +202,28 @@ def _load_folder(hparams: HParams, task: sources.Task) -> Dataset:
 def of_arrays(hparams: HParams, x: np.ndarray, y: Any = None) -> Dataset:
     """Return examples that a pair makes itself, as they are, in three parts: 64 % training, 16 % validation, 20 % test.
 
+    With `train_on_validation` nothing is taken away from the training part.
+
     Args:
         hparams: `split_seed` decides which example comes into which part.
         x: (examples, *features).
         y: targets (examples, ...), a dict of such for several outputs, or None.
+
+    Raises:
+        UsageError: a flag is for files, or the training part is smaller than one batch.
     """
-    examples.check_batch_size(hparams, int(0.64 * len(x)))
+    examples.check_flags(hparams)
+    if hparams.channels_first:
+        raise UsageError(f"--channels-first is for the images of .npz files, and {hparams.data} is none; leave it out")
     shuffled = np.random.default_rng(hparams.split_seed).permutation(len(x))
-    borders = [round(0.64 * len(x)), round(0.8 * len(x))]
+    train, validation, test = np.split(shuffled, [round(0.64 * len(x)), round(0.8 * len(x))])
+    if hparams.train_on_validation:
+        train = np.concatenate([train, validation])
+    examples.check_batch_size(hparams, len(train))
     whole = Split(x, y)
-    train, validation, test = (whole.take(rows) for rows in np.split(shuffled, borders))
-    return Dataset(train, validation, test, preprocessing=keras.Sequential([keras.Input(x.shape[1:])]))
+    inputs = keras.Input(x.shape[1:])
+    as_they_are = keras.Model(inputs, keras.layers.Identity()(inputs), name="preprocessing")
+    return Dataset(whole.take(train), whole.take(validation), whole.take(test), preprocessing=as_they_are)
 
 
 def without_targets(dataset: Dataset) -> Dataset:

@@ -61,8 +61,8 @@ def load_data(hparams: HParams) -> data.Dataset:
 class MultiTask(keras.Model):
     """A network with an output for each task and, as a weight of its own, the log variance of each task's noise."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # Keras can load it by these names alone
+        super().__init__(*args, **kwargs)
         self.log_variances = {task: self.add_weight(name=f"log_variance_{task}", initializer="zeros") for task in NOISE}
 
 

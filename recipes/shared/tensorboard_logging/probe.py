@@ -54,7 +54,7 @@ def loss_of(model: keras.Model, loop: Any) -> Callable[..., tf.Tensor] | None:
     """Return the function from the parts of a batch to the loss that is trained; None if there is not one such loss.
 
     Args:
-        model: of `model.fit`, which was compiled with a loss.
+        model: of `model.fit`, which was compiled with a loss, or has a `compute_loss` of its own.
         loop: a `Loop` or `Hooks`, whose test step returns "loss"; None if fit trains, which may have got `Hooks` too.
     """
     test_step = getattr(loop, "test_step", None)
@@ -67,7 +67,8 @@ def loss_of(model: keras.Model, loop: Any) -> Callable[..., tf.Tensor] | None:
             return values["loss"]
 
         return loss_of_test_step
-    if not getattr(model, "compiled", False) or model.loss is None:
+    has_loss = getattr(model, "loss", None) is not None or type(model).compute_loss is not keras.Model.compute_loss
+    if not getattr(model, "compiled", False) or not has_loss:
         return None
 
     def loss(*batch: Any) -> tf.Tensor:

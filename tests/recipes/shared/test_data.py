@@ -204,6 +204,43 @@ def test_map_targets_leaves_the_features_and_the_original_alone(write, numbered)
     assert mapped.preprocessing is dataset.preprocessing
 
 
+def test_arrays_of_a_pairs_own_are_split_once_and_whole():
+    x = np.arange(100, dtype=np.float32)[:, None]
+    made = {seed: data.of_arrays(HParams(split_seed=seed), x, {"a": x + 1, "b": -x}) for seed in (0, 1)}
+    for dataset in made.values():
+        parts = dataset.train, dataset.validation, dataset.test
+        assert [len(part) for part in parts] == [64, 16, 20]
+        assert sorted(np.concatenate([part.x for part in parts]).ravel()) == list(range(100))
+        for part in parts:
+            np.testing.assert_array_equal(part.y["a"], part.x + 1)
+            np.testing.assert_array_equal(part.y["b"], -part.x)
+        np.testing.assert_array_equal(dataset.preprocessing(x), x)
+    assert made[0].train.x.tolist() != made[1].train.x.tolist()
+
+
+def test_arrays_of_a_pairs_own_keep_the_validation_part_for_training_if_asked():
+    x = np.arange(100, dtype=np.float32)[:, None]
+    plain, more = (data.of_arrays(HParams(train_on_validation=asked), x) for asked in (False, True))
+    assert more.train.x.tolist() == [*plain.train.x.tolist(), *plain.validation.x.tolist()]
+    assert more.validation.x.tolist() == plain.validation.x.tolist()
+    assert more.test.x.tolist() == plain.test.x.tolist()
+
+
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ({"stream": True}, "--stream reads a folder"),
+        ({"target": "y"}, "--target"),
+        ({"image_size": (8, 8)}, "--image-size"),
+        ({"channels_first": True}, "--channels-first"),
+        ({"batch_size": 65}, "--batch-size is 65, more than the 64"),
+    ],
+)
+def test_arrays_of_a_pairs_own_have_no_use_for_flags_about_files(flag, says):
+    with pytest.raises(UsageError, match=says):
+        data.of_arrays(HParams(data="mine", **flag), np.zeros((100, 1), np.float32))
+
+
 X = np.random.default_rng(0).normal(size=(60, 2))
 HALVES = np.arange(60) % 2
 

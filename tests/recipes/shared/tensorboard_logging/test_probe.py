@@ -298,3 +298,19 @@ def test_weights_of_zero_have_no_relative_change():
 
 def test_weights_that_have_diverged_have_no_relative_change_and_no_warning():
     assert math.isnan(probe.relative_change([np.float32([1, np.inf])], [np.float32([2, np.inf])]))
+
+
+def test_the_loss_of_a_model_that_computes_its_own_is_found():
+    class Own(keras.Model):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return keras.ops.mean(keras.ops.abs(y - y_pred))
+
+    inputs = keras.Input((3,))
+    models = [kind(inputs, keras.layers.Dense(1)(inputs)) for kind in (Own, keras.Model)]
+    assert probe.loss_of(models[0], None) is None  # it is not compiled
+    for model in models:
+        model.compile("sgd")
+    x, y = RANDOM.normal(size=(5, 3)).astype(np.float32), np.ones((5, 1), np.float32)
+    loss = probe.loss_of(models[0], None)
+    assert float(loss(x, y)) == pytest.approx(float(np.abs(y - models[0](x)).mean()))
+    assert probe.loss_of(models[1], None) is None
