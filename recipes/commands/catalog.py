@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
+from recipes.shared import tasks
 from recipes.shared.errors import UsageError
 from recipes.shared.files import kind_of
 
-Task = Literal["classification", "regression"]
 SIDES = {"fit": "recipes", "custom_loop": "custom_loops"}  # a side and the package it lives in
 LAYOUT = {  # tokens that are no code
     tokenize.ENCODING,
@@ -108,16 +108,15 @@ class Source:
         return self.unused.get("strategy", "")
 
     @property
-    def task(self) -> Task | None:
-        """What `data.load` is asked for: classification or regression; None where the recipe has other data."""
+    def task(self) -> str | None:
+        """The name of the task that `data.load` is asked for; None where the recipe has other data."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "data.folds":
                 return "classification"
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "data.load":
                 given = [keyword.value for keyword in node.keywords if keyword.arg == "task"] + node.args[1:2]
                 words = [node.value for node in given if isinstance(node, ast.Constant)]
-                tasks: dict[object, Task] = {"classification": "classification", "regression": "regression"}
-                return tasks.get(words[0]) if words else None
+                return str(words[0]) if words and words[0] in tasks.NAMES else None
         source = self._origin("load_data")
         return None if source is None else source.task
 

@@ -11,11 +11,12 @@ import numpy as np
 import tyro
 
 from recipes.commands import catalog, flags
-from recipes.shared import examples, images, pixels, sources, tables, targets
+from recipes.shared import examples, images, pixels, sources, tables, tasks
 from recipes.shared.columns import Column
 from recipes.shared.errors import UsageError, in_one_line
 from recipes.shared.files import kind_of
 from recipes.shared.hparams import HParams
+from recipes.shared.tasks.classification import class_name, look_like_classes
 
 DESCRIPTION = "Show what would be trained on: each column, what is left out and why, the classes, the three parts."
 MOST_CLASSES_SHOWN = 12
@@ -144,8 +145,8 @@ def _show_arrays(hparams: HParams, raw: sources.Raw, features: np.ndarray) -> No
     _show_parts(examples.sizes(raw))
     with _problem_shown():
         pixels.check_channels(hparams, features.shape[1:])
-        task: sources.Task = "classification" if targets.look_like_classes(raw.targets) else "regression"
-        for note in examples.scaling_notes(hparams, raw, raw.task or task):
+        task = raw.task or ("classification" if look_like_classes(raw.targets) else "regression")
+        for note in examples.scaling_notes(hparams, raw, tasks.named(task)):
             print(in_one_line(note))
 
 
@@ -177,13 +178,13 @@ def _problem_shown() -> Iterator[None]:
 
 def _show_shards(hparams: HParams) -> None:
     """Print what a folder of .npz files holds, read one file after the other."""
-    folder = examples.find_shards(hparams, "classification")
+    folder = examples.find_shards(hparams, tasks.named("classification"))
     sizes, counts = [], Counter[str]()
     for part in (folder.train, folder.validation, folder.test):
         size = 0
         for x, y in folder.read_alike(part):
             size += len(y)
-            counts.update(map(targets.class_name, y))
+            counts.update(map(class_name, y))
             shape, dtype = x.shape[1:], x.dtype
         sizes.append(size)
     files = len(folder.train) + len(folder.validation) + len(folder.test)
@@ -198,8 +199,8 @@ def _show_shards(hparams: HParams) -> None:
 
 def _show_target(label: str, values: np.ndarray) -> None:
     """Print the classes and how many examples each has, or the mean and spread of numbers."""
-    if targets.look_like_classes(values):
-        counts = Counter(map(targets.class_name, values))
+    if look_like_classes(values):
+        counts = Counter(map(class_name, values))
         print(in_one_line(f"{label}: {_balance(counts)}"))
     else:
         print(in_one_line(f"{label}: numbers, {_spread('numbers', values.astype(np.float64))}"))

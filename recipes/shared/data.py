@@ -1,9 +1,8 @@
 """From raw examples to training, validation and test parts."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,13 @@ import keras
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
-from recipes.shared import distribution, examples, images, pixels, preprocessing, sources, streaming, targets
+from recipes.shared import distribution, examples, images, pixels, preprocessing, sources, streaming, tasks
 from recipes.shared.batches import Batches, Order, Shuffled
 from recipes.shared.errors import UsageError
 from recipes.shared.files import kind_of
 from recipes.shared.hparams import HParams
 from recipes.shared.splits import Split as Split
+from recipes.shared.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Dataset:
     validation: Split
     test: Split
     preprocessing: keras.Model
-    class_names: tuple[str, ...] = ()  # empty for regression
+    task: Task | None = None  # None: no targets, so no scores and no pictures of a task
     notes: tuple[str, ...] = ()  # what was decided about the data, in one line each
 
     @property
@@ -36,8 +36,13 @@ class Dataset:
         return self.train.input_shape
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes by index; empty where the task has none."""
+        return () if self.task is None else self.task.class_names
+
+    @property
     def num_classes(self) -> int:
-        """How many classes there are; 0 for regression."""
+        """How many classes there are; 0 where the task has none."""
         return len(self.class_names)
 
     def batches(self, hparams: HParams, order: Order | None = None) -> Batches:
@@ -63,8 +68,8 @@ class Dataset:
         )
 
 
-def load(hparams: HParams, task: sources.Task) -> Dataset:
-    """Return the data that `hparams` names, split and preprocessed.
+def load(hparams: HParams, task: str) -> Dataset:
+    """Return the data that `hparams` names, split and preprocessed, for the task of this name (`tasks.NAMES`).
 
     80 % training and 20 % test, stratified for classes (a source with a test part of its own keeps it), then 20 % of
     the training part for validation; or as a column of the table says. Preprocessing is fitted on what is left for
@@ -75,13 +80,13 @@ def load(hparams: HParams, task: sources.Task) -> Dataset:
     """
     if _is_folder_of_shards(hparams):
         return _load_folder(hparams, task)
-    raw, classes = examples.read(hparams, task)
-    train_rows, validation_rows, test_rows = examples.rows(hparams, raw, task)
+    raw, found = examples.read(hparams, task)
+    train_rows, validation_rows, test_rows = examples.rows(hparams, raw, found)
     if raw.test_features is None or raw.test_targets is None:
         test = _take(raw.features, test_rows), raw.targets[test_rows]
     else:
         test = raw.test_features, raw.test_targets
-    return _prepare(hparams, raw, classes, train_rows, validation_rows, test=test)
+    return _prepare(hparams, raw, found, train_rows, validation_rows, test=test)
 
 
 def folds(hparams: HParams, count: int) -> list[Dataset]:
@@ -98,15 +103,15 @@ def folds(hparams: HParams, count: int) -> list[Dataset]:
         raise UsageError("folds are made of data in one piece; name a single file, and leave out --stream")
     if hparams.split_column is not None:
         raise UsageError("folds hold every example out once, whatever --split-column says of it; leave it out")
-    raw, classes = examples.read(hparams, "classification")
-    counts = np.bincount(np.searchsorted(classes, raw.targets))
+    raw, task = examples.read(hparams, "classification")
+    counts = np.bincount(task.encode(raw.targets, hparams.data))
     if counts.min() < count:
-        rarest = targets.class_name(classes[counts.argmin()])
+        rarest = task.class_names[counts.argmin()]
         raise UsageError(f"{hparams.data}: the class {rarest} has {counts.min()} examples, too few for {count} folds")
     splitter = StratifiedKFold(count, shuffle=True, random_state=hparams.split_seed)
     return [
         # all folds need the same width, whichever of them has the only example of a category
-        _prepare(hparams, raw, classes, train_rows, held_out, categories=raw.features)
+        _prepare(hparams, raw, task, train_rows, held_out, categories=raw.features)
         for train_rows, held_out in splitter.split(raw.targets, raw.targets)
     ]
 
@@ -114,17 +119,13 @@ def folds(hparams: HParams, count: int) -> list[Dataset]:
 def _prepare(
     hparams: HParams,
     raw: sources.Raw,
-    classes: np.ndarray,
+    task: Task,
     train_rows: np.ndarray,
     validation_rows: np.ndarray,
     test: tuple[sources.Features, np.ndarray] | None = None,
     categories: sources.Features | None = None,
 ) -> Dataset:
     """Return the parts, preprocessing fitted on the rows for training; without `test` the validation part is it."""
-    if len(classes):
-        encode = partial(targets.class_indices, classes=classes, name=hparams.data)
-    else:
-        encode = partial(targets.as_column, name=hparams.data)
     examples.check_batch_size(hparams, len(train_rows))
     features = _take(raw.features, train_rows)
     layers = preprocessing.fit(features, categories, hparams.channels_first)
@@ -134,7 +135,7 @@ def _prepare(
         x = preprocessing.apply(layers, features)
         if not np.isfinite(x).all():
             raise UsageError(f"{hparams.data} has NaN or infinite values (or too large for float32)")
-        return Split(x, encode(values))
+        return Split(x, task.encode(values, hparams.data))
 
     validation = part(_take(raw.features, validation_rows), raw.targets[validation_rows])
     return Dataset(
@@ -142,7 +143,7 @@ def _prepare(
         validation=validation,
         test=validation if test is None else part(*test),
         preprocessing=layers,
-        class_names=tuple(targets.class_name(value) for value in classes),
+        task=task,
         notes=(*raw.notes, *notes),
     )
 
@@ -152,38 +153,40 @@ def _is_folder_of_shards(hparams: HParams) -> bool:
     return kind_of(path) == "folder" and not images.is_folder_of_images(path)
 
 
-def _load_folder(hparams: HParams, task: sources.Task) -> Dataset:
+def _load_folder(hparams: HParams, task: str) -> Dataset:
     """Return what `load` does, of a folder of .npz files: in memory or, with `stream`, read while it trains.
 
-    A first pass over all files checks them, finds the classes, and fits the preprocessing. Either way it is the same
-    order and the same arithmetic, so training ends with the same bits.
+    A first pass over all files checks them, shows the task its targets, and fits the preprocessing. Either way it is
+    the same order and the same arithmetic, so training ends with the same bits.
     """
-    folder = examples.find_shards(hparams, task)
-    statistics, classes = preprocessing.Statistics(), np.array([])
+    folder = examples.find_shards(hparams, tasks.named(task))
+    statistics = preprocessing.Statistics()
     sizes: list[int] = []
-    for x, y in folder.read_alike(folder.train):
-        if not sizes:
-            pixels.check_channels(hparams, x.shape[1:])
-        statistics.add(x)
-        dtype = x.dtype
-        found = np.unique(y)
-        classes = np.union1d(classes, found) if sizes else found
-        if len(classes) > targets.MOST_CLASSES:
-            break  # they are no classes, and might be as many as the examples
-        sizes.append(len(x))
-    encode = partial(targets.class_indices, classes=targets.check_classes(classes, hparams.data), name=hparams.data)
+    dtype = np.dtype(np.float32)
+
+    def targets() -> Iterator[np.ndarray]:
+        nonlocal dtype
+        for x, y in folder.read_alike(folder.train):
+            if not sizes:
+                pixels.check_channels(hparams, x.shape[1:])
+            statistics.add(x)
+            dtype = x.dtype
+            sizes.append(len(x))
+            yield y
+
+    found = tasks.named(task).of(targets(), hparams.data)
     examples.check_batch_size(hparams, sum(sizes))
     layers = statistics.layers(hparams.channels_first)
 
     def held_out(files: tuple[Path, ...]) -> Split:
         x, y = (np.concatenate(arrays) for arrays in zip(*folder.read_alike(files), strict=True))
-        return Split(preprocessing.apply(layers, x), encode(y))
+        return Split(preprocessing.apply(layers, x), found.encode(y, hparams.data))
 
     def read(shard: int) -> streaming.Shard:
         x, y = folder.read(folder.train[shard])
         if len(x) != sizes[shard]:
             raise UsageError(f"{folder.train[shard]} has changed since the training began")
-        return x, encode(y)
+        return x, found.encode(y, hparams.data)
 
     train: Split = streaming.Streamed(read, sizes, layers)
     if not hparams.stream:
@@ -194,7 +197,7 @@ def _load_folder(hparams: HParams, task: sources.Task) -> Dataset:
         validation=held_out(folder.validation),
         test=held_out(folder.test),
         preprocessing=layers,
-        class_names=tuple(targets.class_name(value) for value in classes),
+        task=found,
         notes=tuple(preprocessing.scaling_notes(layers, dtype)),
     )
 

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.shared import images, pixels, runtime, shards, sources, tables, targets
+from recipes.shared import images, pixels, runtime, shards, sources, tables, tasks
 from recipes.shared.errors import UsageError
 from recipes.shared.files import kind_of
 from recipes.shared.hparams import HParams
+from recipes.shared.tasks import Task
 
 HELD_OUT = 0.2  # the share of the test part, and of what is left that of the validation part
 
 
-def read(hparams: HParams, task: sources.Task) -> tuple[sources.Raw, np.ndarray]:
-    """Return the raw data, checked to suit `task`, and its classes: none for regression.
+def read(hparams: HParams, task: str) -> tuple[sources.Raw, Task]:
+    """Return the raw data, checked to suit the task of this name, and the task, which has seen the targets.
 
     TensorFlow is imported for a folder of images alone, by Keras' loader.
 
@@ -30,11 +31,11 @@ def read(hparams: HParams, task: sources.Task) -> tuple[sources.Raw, np.ndarray]
     if kind_of(path) == "folder":
         raw = images.read(path, hparams.image_size)
     else:
-        raw = sources.read(hparams.data, tables.Options.of(hparams))
+        raw = sources.read(hparams.data, tables.Options.of(hparams), tasks.named(task).one_value)
         pixels.check_channels(hparams, raw.features.shape[1:] if isinstance(raw.features, np.ndarray) else ())
     if isinstance(raw.features, np.ndarray):  # of bytes, whose float32 is four times as large
         check_memory(hparams.data, raw.features.size, "make it a folder of several .npz files, and add --stream")
-    return raw, _check_targets(hparams, raw, task)
+    return raw, _check_targets(hparams, raw, tasks.named(task))
 
 
 def check_flags(hparams: HParams) -> None:
@@ -58,7 +59,7 @@ def check_flags(hparams: HParams) -> None:
         )
 
 
-def check(hparams: HParams, task: sources.Task) -> tuple[str, ...]:
+def check(hparams: HParams, task: str) -> tuple[str, ...]:
     """Return what was decided while reading the data, having checked all that needs no TensorFlow.
 
     Raises:
@@ -66,18 +67,19 @@ def check(hparams: HParams, task: sources.Task) -> tuple[str, ...]:
     """
     path = Path(hparams.data)
     if kind_of(path) == "folder":
-        return _check_images(hparams, task) if images.is_folder_of_images(path) else _check_shards(hparams, task)
+        check_folder = _check_images if images.is_folder_of_images(path) else _check_shards
+        return check_folder(hparams, tasks.named(task))
     known = sources.EMBEDDED | sources.DOWNLOADED
     if hparams.data in known:  # they are sound, and scikit-learn and Keras load slowly
         check_flags(hparams)
-        _check_task(hparams.data, known[hparams.data], task)
+        _check_task(hparams.data, known[hparams.data], tasks.named(task))
         return ()
-    raw, _ = read(hparams, task)
+    raw, found = read(hparams, task)
     _check_sizes(hparams, raw)
-    return (*raw.notes, *scaling_notes(hparams, raw, task))
+    return (*raw.notes, *scaling_notes(hparams, raw, found))
 
 
-def scaling_notes(hparams: HParams, raw: sources.Raw, task: sources.Task) -> list[str]:
+def scaling_notes(hparams: HParams, raw: sources.Raw, task: Task) -> list[str]:
     """Return what is to be said about the scaling of images that came in a file."""
     if isinstance(raw.features, dict) or raw.features.ndim < 3 or raw.features.dtype.kind == "f":
         return []  # which nothing is said of; scikit-learn, for the split, takes half a second to import
@@ -85,7 +87,7 @@ def scaling_notes(hparams: HParams, raw: sources.Raw, task: sources.Task) -> lis
     return pixels.notes([raw.features[train_rows]])
 
 
-def _check_images(hparams: HParams, task: sources.Task) -> tuple[str, ...]:
+def _check_images(hparams: HParams, task: Task) -> tuple[str, ...]:
     """Do what `check` does for a folder of images by class, as far as names and headers tell."""
     check_flags(hparams)
     raw = images.survey(Path(hparams.data), hparams.image_size).without_pixels()
@@ -94,7 +96,7 @@ def _check_images(hparams: HParams, task: sources.Task) -> tuple[str, ...]:
     return raw.notes
 
 
-def _check_shards(hparams: HParams, task: sources.Task) -> tuple[str, ...]:
+def _check_shards(hparams: HParams, task: Task) -> tuple[str, ...]:
     """Do what `check` does for a folder of .npz files. It reads the first, and more of images whose scale is open."""
     folder = find_shards(hparams, task)
 
@@ -106,30 +108,27 @@ def _check_shards(hparams: HParams, task: sources.Task) -> tuple[str, ...]:
     return tuple(pixels.notes(batches()))
 
 
-def find_shards(hparams: HParams, task: sources.Task) -> shards.Folder:
+def find_shards(hparams: HParams, task: Task) -> shards.Folder:
     """Return the files of a folder of .npz files.
 
     Raises:
         UsageError: a part is missing, or the recipe or a flag has no use for such a folder.
     """
-    if task != "classification":
-        raise UsageError(f"{hparams.data} is a folder; this recipe predicts numbers, and takes a single file")
+    if not task.in_files:
+        raise UsageError(f"{hparams.data} is a folder; this recipe predicts {task.predicts}, and takes a single file")
     tables.Options.of(hparams).require_none()
     if hparams.image_size is not None:
         raise UsageError("--image-size resizes images in folders by class; those in .npz files have a size already")
     if hparams.split_seed:
         raise UsageError(f"--split-seed has no meaning for {hparams.data}: its files are the parts")
-    return shards.find(Path(hparams.data), hparams.train_on_validation)
+    return shards.find(Path(hparams.data), hparams.train_on_validation, task.one_value)
 
 
-def _check_targets(hparams: HParams, raw: sources.Raw, task: sources.Task) -> np.ndarray:
-    """Return the classes, none for regression, having checked that they suit `task`."""
+def _check_targets(hparams: HParams, raw: sources.Raw, task: Task) -> Task:
+    """Return `task` as the targets have it, having checked that they suit it."""
     _check_task(hparams.data, raw.task, task)
-    if task == "classification":
-        known = raw.targets if raw.parts is None else raw.targets[raw.parts != "test"]
-        return targets.check_classes(known, hparams.data)
-    targets.check_quantities(raw.targets, hparams.data)
-    return np.array([])
+    known = raw.targets if raw.parts is None else raw.targets[raw.parts != "test"]
+    return task.of([known], hparams.data)
 
 
 def _check_sizes(hparams: HParams, raw: sources.Raw) -> None:
@@ -137,13 +136,13 @@ def _check_sizes(hparams: HParams, raw: sources.Raw) -> None:
     check_batch_size(hparams, train + (validation if hparams.train_on_validation else 0))
 
 
-def rows(hparams: HParams, raw: sources.Raw, task: sources.Task) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def rows(hparams: HParams, raw: sources.Raw, task: Task) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return which rows are for training, validation and test: none for test if the source has such a part.
 
     Raises:
         UsageError: there are too few of a class.
     """
-    stratify = raw.targets if task == "classification" else None
+    stratify = task.strata(raw.targets)
     kept, test = np.arange(len(raw.targets)), np.array([], dtype=np.int64)
     if raw.parts is not None:
         kept, test = np.flatnonzero(raw.parts != "test"), np.flatnonzero(raw.parts == "test")
@@ -201,7 +200,6 @@ def check_memory(name: str, numbers: int, remedy: str) -> None:
     runtime.require_memory(name, 4 * numbers, remedy)
 
 
-def _check_task(name: str, holds: sources.Task | None, task: sources.Task) -> None:
-    if holds is not None and holds != task:
-        words = {"classification": "classes", "regression": "numbers"}
-        raise UsageError(f"{name} holds {words[holds]} to predict; this recipe predicts {words[task]}")
+def _check_task(name: str, holds: str | None, task: Task) -> None:
+    if holds is not None and holds != task.name:
+        raise UsageError(f"{name} holds {tasks.named(holds).predicts} to predict; this recipe predicts {task.predicts}")

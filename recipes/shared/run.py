@@ -10,7 +10,8 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from recipes.shared import preprocessing, runtime, scores, state
+from recipes.shared import outputs as model_outputs
+from recipes.shared import preprocessing, runtime, state
 from recipes.shared.batches import Batches
 from recipes.shared.checkpointing.callback import Checkpoints
 from recipes.shared.checkpointing.options import Saving
@@ -20,8 +21,10 @@ from recipes.shared.hparams import HParams
 from recipes.shared.learning_rates import Rate
 from recipes.shared.logging_options import LoggingOptions
 from recipes.shared.recording import Recorder, scalars
+from recipes.shared.tasks import Kind
 from recipes.shared.tensorboard_logging import pictures
 from recipes.shared.tensorboard_logging.logger import TensorBoardLogger
+from recipes.shared.tensorboard_logging.snapshots import Draw, Snapshots
 
 
 class Run:
@@ -62,6 +65,7 @@ class Run:
         self.saving = saving or Saving()
         self.shared_memory_mib = shared_memory_mib
         self.children: list[Run] = []
+        self.snapshots: list[Snapshots] = []
         self.metrics: dict[str, float] = {}
         self.validation_metrics: dict[str, float] = {}
         self.notes: list[str] = []
@@ -147,7 +151,14 @@ class Run:
         self.children.append(child)
         return child
 
-    def finish(self, model: keras.Model, dataset: Dataset | None, metrics: dict[str, float]) -> None:
+    def finish(
+        self,
+        model: keras.Model,
+        dataset: Dataset | None,
+        metrics: dict[str, float],
+        *,
+        outputs: model_outputs.Said | None = None,
+    ) -> None:
         """Write `state.npz`, `report.json`, `model.keras`, and what TensorBoard shows of a trained model.
 
         What cannot be measured, saved or shown of this model is said in a note, and the rest is there all the same.
@@ -156,14 +167,17 @@ class Run:
             model: the trained model.
             dataset: its data; the saved model starts with its preprocessing. None if the data is not from
                 `shared.data`: the model is saved as it is, and the metrics are all there is.
-            metrics: test loss and accuracy, as the side's own evaluation gave them. Scores that need all the logits
-                (precision, recall, F1, AUC; or MSE, MAE, R2) are added here, and those of the validation part.
+            metrics: test loss and accuracy, as the side's own evaluation gave them, and what else a pair measures. The
+                scores of the data's task that need all outputs (precision, recall, F1, AUC; or MSE, MAE, R2) are added
+                here, and those of the validation part.
+            outputs: what the model gives, "logits" or "probabilities", where its last activation does not show it.
 
         Raises:
             TrainingDiverged: the loss stopped being finite. `report.json` is written all the same.
         """
         self.results.write("state.npz", lambda path: state.save(path, model))
         self.notes = [*(() if dataset is None else dataset.notes), *self.logger.notes]
+        self.notes += [note for each in self.snapshots for note in each.notes]
         metrics = {name: float(value) for name, value in scalars(metrics).items()}
         self.metrics = {name: metrics[name] for name in sorted(metrics, key=lambda name: (name != "loss", name))}
         diverged = self.recorder.diverged
@@ -171,11 +185,13 @@ class Run:
             diverged = TrainingDiverged(
                 f"the test loss is not finite: the last update ruined the weights in {self.folder}"
             )
-        test_outputs = None
-        if diverged is None and dataset is not None and dataset.test.y is not None:
+        test_outputs: Any = None
+        kind: Kind = "unknown"
+        if diverged is None and dataset is not None:
             try:
                 with self._extra("scores besides those of the side itself are left out"):
-                    test_outputs = self._score(model, dataset)
+                    kind = model_outputs.kind(model, outputs)
+                    test_outputs = self._score(model, dataset, kind)
             except TrainingDiverged as error:
                 diverged = TrainingDiverged(f"{error}: the last update ruined the weights in {self.folder}")
         self.results.write_json("report.json", self._report())  # before all that a model of its own kind may refuse
@@ -185,9 +201,9 @@ class Run:
             self.results.write("model.keras", whole.save)
         if diverged is None:
             self.logger.write_final({"validation": self.validation_metrics, "test": self.metrics})
-            if test_outputs is not None and dataset is not None:
+            if dataset is not None:
                 with self._extra("TensorBoard gets no pictures of the test part"):
-                    self.logger.write_dashboards(model, dataset, test_outputs)
+                    self.logger.write_dashboards(model, dataset, test_outputs, kind)
         if len(self.notes) > said:
             self.results.write_json("report.json", self._report())
         if diverged is not None:
@@ -196,16 +212,22 @@ class Run:
     def _extra(self, lost: str) -> contextlib.AbstractContextManager[None]:
         return noted(self.notes, lost, (OSError, MemoryError, TrainingDiverged))
 
-    def _score(self, model: keras.Model, dataset: Dataset) -> np.ndarray:
-        """Add the scores that need all outputs, and notes on them, and return the outputs on the test part."""
-        validation_outputs, outputs = scores.outputs(model, dataset.validation), scores.outputs(model, dataset.test)
-        kind = scores.kind_of(model, outputs)
-        class_names = dataset.class_names
-        self.validation_metrics = scores.score(dataset.validation, validation_outputs, class_names, kind)
-        for name, value in scores.score(dataset.test, outputs, class_names, kind).items():
+    def _score(self, model: keras.Model, dataset: Dataset, kind: Kind) -> Any:
+        """Add the scores of the data's task, and notes on them, and return the outputs on the test part.
+
+        Without a task, or without targets, there are none of these.
+        """
+        task, test, validation = dataset.task, dataset.test, dataset.validation
+        if task is None or test.y is None:
+            return None
+        outputs = task.predict(model, test)
+        found = task.scores(test.y, outputs, kind)
+        notes = task.notes(test.y, outputs, kind)
+        if len(validation) and validation.y is not None:
+            self.validation_metrics = task.scores(validation.y, task.predict(model, validation), kind)
+        for name, value in found.items():
             self.metrics.setdefault(name, value)  # what the side itself has measured stays: the sides are held to it
-        if class_names:
-            self.notes += scores.notes(dataset.test.y, outputs, kind, class_names)
+        self.notes += notes
         return outputs
 
     def summarise(self, metrics: dict[str, float]) -> None:
@@ -221,9 +243,26 @@ class Run:
 
     def picture(self, name: str, figure: Figure) -> None:
         """Write a matplotlib figure to `<name>.png` in the folder and to TensorBoard's Images."""
-        content = pictures.png(figure)
-        self.results.write(f"{name}.png", lambda path: path.write_bytes(content))
-        self.logger.write_picture(name, content)
+        self._write_picture(name, pictures.png(figure))
+
+    def pictures(self, name: str, draw: Draw, *, every: int = 1) -> Snapshots:
+        """Return a callback that draws a picture while the model trains: `run.callbacks(batches, run.pictures(...))`.
+
+        All pictures are in TensorBoard's Images, each at the number of updates made; the newest one is `<name>.png` in
+        the folder. With `--log nothing` it is the last one alone.
+
+        Args:
+            name: of the picture.
+            draw: from the model to a matplotlib figure. It leaves no trace in the model; what fails in it is a note.
+            every: epochs between two pictures. The last epoch has one in any case.
+        """
+        nothing_logged = self.logging.level == "nothing"
+        self.snapshots.append(Snapshots(name, draw, self._write_picture, every, only_last=nothing_logged))
+        return self.snapshots[-1]
+
+    def _write_picture(self, name: str, png: bytes) -> None:
+        self.results.write(f"{name}.png", lambda path: path.write_bytes(png))
+        self.logger.write_picture(name, png)
 
     def close(self) -> None:
         """Write what the callbacks still hold, as after a failure. Calling it again does nothing."""

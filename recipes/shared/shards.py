@@ -12,22 +12,26 @@ from recipes.shared.errors import UsageError
 
 @dataclass(frozen=True)
 class Folder:
-    """The files of the three parts, in the order of their names. Each holds arrays `x` and `y`, one row an example."""
+    """The files of the three parts, in the order of their names. Each holds arrays `x` and `y`, one row an example.
+
+    `one_value` is whether a target that is not a single value is refused.
+    """
 
     path: Path
     train: tuple[Path, ...]
     validation: tuple[Path, ...]
     test: tuple[Path, ...]
+    one_value: bool = True
 
     def read(self, file: Path) -> tuple[np.ndarray, np.ndarray]:
-        """Return `x` and `y` of a file, the targets as (examples,).
+        """Return `x` and `y` of a file, targets of a single value as (examples,).
 
         Raises:
             UsageError: it is broken, or its arrays cannot be examples.
         """
         arrays = archives.read(file, needed=("x", "y"))
-        sources.check_arrays(file, arrays)
-        return arrays["x"], np.ravel(arrays["y"])
+        sources.check_arrays(file, arrays, one_value=self.one_value)
+        return arrays["x"], sources.flat(arrays["y"])
 
     def read_alike(self, *parts: tuple[Path, ...]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield `x` and `y` of every file of `parts`, checked to be alike.
@@ -48,7 +52,7 @@ class Folder:
             first = kind
 
 
-def find(path: Path, train_on_validation: bool = False) -> Folder:
+def find(path: Path, train_on_validation: bool = False, one_value: bool = True) -> Folder:
     """Return the files in the folder `path`: train-*.npz, validation.npz or validation-*.npz, test.npz or test-*.npz.
 
     Without files for validation the last one for training is held out. With `train_on_validation` what is for
@@ -71,4 +75,4 @@ def find(path: Path, train_on_validation: bool = False) -> Folder:
         train, validation = train[:-1], train[-1:]
     if not train:
         raise UsageError(f"the folder {path} has a single file for training; it needs two, or a validation.npz")
-    return Folder(path, train + validation if train_on_validation else train, validation, test)
+    return Folder(path, train + validation if train_on_validation else train, validation, test, one_value)

@@ -4,17 +4,15 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from recipes.shared import archives, tables
 from recipes.shared.errors import UsageError
 
-Task = Literal["classification", "regression"]
 Features = np.ndarray | dict[str, np.ndarray]  # rows first; a dict holds the columns of a table
 
-EMBEDDED: dict[str, Task] = {
+EMBEDDED = {  # and the task that each is for
     "digits": "classification",
     "breast_cancer": "classification",
     "wine": "classification",
@@ -22,7 +20,7 @@ EMBEDDED: dict[str, Task] = {
     "diabetes": "regression",
     "make_regression": "regression",
 }
-DOWNLOADED: dict[str, Task] = {
+DOWNLOADED = {
     "mnist": "classification",
     "fashion_mnist": "classification",
     "cifar10": "classification",
@@ -43,13 +41,18 @@ class Raw:
     targets: np.ndarray
     test_features: Features | None = None
     test_targets: np.ndarray | None = None
-    task: Task | None = None  # None: the source does not say
+    task: str | None = None  # its name; None: the source does not say
     parts: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
 
-def read(data: str, options: tables.Options | None = None) -> Raw:
+def read(data: str, options: tables.Options | None = None, one_value: bool = True) -> Raw:
     """Return the raw examples that `data` names: an embedded set, a `keras.datasets` name, or a file.
+
+    Args:
+        data: the name.
+        options: for a table.
+        one_value: refuse arrays of targets that have more than one value an example.
 
     Raises:
         UsageError: there is no such data, the file cannot be used, or a downloaded set cannot be reached.
@@ -60,7 +63,7 @@ def read(data: str, options: tables.Options | None = None) -> Raw:
         return Raw(table.features(options), table.targets, parts=table.parts, notes=tuple(table.notes))
     options.require_none()
     if Path(data).suffix.lower() == ".npz":
-        return _read_npz(Path(data))
+        return _read_npz(Path(data), one_value)
     if data in EMBEDDED:
         return _read_embedded(data)
     if data in DOWNLOADED:
@@ -104,23 +107,30 @@ def _download(name: str) -> Raw:
     return Raw(x, np.ravel(y), test_x, np.ravel(test_y), task=DOWNLOADED[name])
 
 
-def _read_npz(path: Path) -> Raw:
+def _read_npz(path: Path, one_value: bool) -> Raw:
     arrays = archives.read(path, needed=("x_train", "y_train"), optional=("x_test", "y_test"))
     if ("x_test" in arrays) != ("y_test" in arrays):
         raise UsageError(f"{path} has only one of x_test and y_test; give both or neither")
     for part in ("train", "test"):
         if f"x_{part}" in arrays:
-            check_arrays(path, arrays, f"x_{part}", f"y_{part}")
+            check_arrays(path, arrays, f"x_{part}", f"y_{part}", one_value)
+            arrays[f"y_{part}"] = flat(arrays[f"y_{part}"])
     if "x_test" in arrays and arrays["x_test"].shape[1:] != arrays["x_train"].shape[1:]:
         raise UsageError(f"{path}: examples in x_train and x_test differ in shape")
     kinds = {arrays[name].dtype.kind for name in ("y_train", "y_test") if name in arrays}
     if len(kinds) > 1 and kinds & set("US"):  # letters, and bytes
         raise UsageError(f"{path}: y_train and y_test differ in type")
-    test_targets = np.ravel(arrays["y_test"]) if "y_test" in arrays else None
-    return Raw(arrays["x_train"], np.ravel(arrays["y_train"]), arrays.get("x_test"), test_targets)
+    return Raw(arrays["x_train"], arrays["y_train"], arrays.get("x_test"), arrays.get("y_test"))
 
 
-def check_arrays(path: Path, arrays: Mapping[str, np.ndarray], x_name: str = "x", y_name: str = "y") -> None:
+def flat(targets: np.ndarray) -> np.ndarray:
+    """Return targets of one value an example as (examples,), others as they are."""
+    return targets.ravel() if targets.size == len(targets) else targets
+
+
+def check_arrays(
+    path: Path, arrays: Mapping[str, np.ndarray], x_name: str = "x", y_name: str = "y", one_value: bool = True
+) -> None:
     """Raise a UsageError unless the two arrays of these names are features and targets of as many examples."""
     x, y = arrays[x_name], arrays[y_name]
     if x.dtype.kind not in "biuf":
@@ -129,7 +139,7 @@ def check_arrays(path: Path, arrays: Mapping[str, np.ndarray], x_name: str = "x"
         raise UsageError(f"{path}: {y_name} holds {y.dtype}; it needs class indices, numbers or text")
     if x.ndim < 2:
         raise UsageError(f"{path}: {x_name} has shape {x.shape}; it needs one row an example")
-    if y.ndim == 0 or y.size != len(y):
+    if y.ndim == 0 or (one_value and y.size != len(y)):
         raise UsageError(
             f"{path}: {y_name} has shape {y.shape}; it needs one value an example (class indices, not one-hot)"
         )

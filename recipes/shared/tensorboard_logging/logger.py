@@ -19,6 +19,7 @@ from recipes.shared.hparams import HParams
 from recipes.shared.learning_rates import LearningRates, Rate
 from recipes.shared.logging_options import LoggingOptions
 from recipes.shared.recording import losses, scalars
+from recipes.shared.tasks import Kind
 from recipes.shared.tensorboard_logging import (
     dashboards,
     description,
@@ -211,17 +212,21 @@ class TensorBoardLogger(StepCallback):
         self._in_session = False
         self.files.flush()
 
-    def write_dashboards(self, model: keras.Model, dataset: Dataset, outputs: np.ndarray) -> None:
+    def write_dashboards(self, model: keras.Model, dataset: Dataset, outputs: Any, kind: Kind) -> None:
         """Add what shows the trained model: pictures and curves of the test part, embeddings of the validation part.
 
         Args:
             model: the trained model.
             dataset: its data.
-            outputs: of the model on the test part.
+            outputs: of the model on the test part, as its task predicts them; None if it has not.
+            kind: what they mean.
         """
         if self._everything:
-            self.files.write("test", self.updates, dashboards.values(model, dataset, outputs))
-            projector.write(self.files, model, dataset.validation, dataset.class_names)
+            self.files.write("test", self.updates, dashboards.values(model, dataset, outputs, kind))
+            validation = dataset.validation
+            # a model without a task may take something else than the examples
+            if dataset.task is not None and outputs is not None and len(validation) and validation.y is not None:
+                projector.write(self.files, model, validation, dataset.task)
             self.files.flush()
 
     def write_picture(self, name: str, png: bytes) -> None:

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from matplotlib.image import imsave
 
-from recipes.shared import scores
-from recipes.shared.data import Split
+from recipes.shared.splits import Split
+from recipes.shared.tasks import Task
 from recipes.shared.tensorboard_logging.event_files import EventFiles
 from recipes.shared.tensorboard_logging.pictures import as_images
 
@@ -18,7 +18,7 @@ MOST_POINTS = 2000  # as many as the page can lay out in a few seconds
 LARGEST_SPRITE = 8192  # pixels a side, the plugin's limit
 
 
-def write(files: EventFiles, model: keras.Model, split: Split, class_names: tuple[str, ...]) -> None:
+def write(files: EventFiles, model: keras.Model, split: Split, task: Task) -> None:
     """Write embeddings, labels and, for images, thumbnails of the first 2000 examples.
 
     A model that is neither Sequential nor functional has no layer before the last one, and nothing is written.
@@ -27,11 +27,12 @@ def write(files: EventFiles, model: keras.Model, split: Split, class_names: tupl
         files: get `projector_config.pbtxt` and what it names.
         model: the trained model.
         split: the validation part.
-        class_names: by index; empty for regression, whose labels are the targets.
+        task: gives each example its label.
     """
     if not hasattr(model, "inputs"):
         return
-    x, y = split.x[:MOST_POINTS], split.y[:MOST_POINTS]
+    first = split.first(MOST_POINTS)
+    x, labels = first.x, task.labels(first.y)
     inputs = model.inputs[0] if len(model.inputs) == 1 else model.inputs  # not .input: the bundle has called it again
     penultimate = keras.Model(inputs, model.layers[-1].input)
     outputs = keras.tree.flatten(penultimate(x, training=False))  # a layer may take several tensors
@@ -41,7 +42,6 @@ def write(files: EventFiles, model: keras.Model, split: Split, class_names: tupl
     line = "\t".join(["%.6g"] * width) + "\n"
     # not raw bytes: if they happen to be UTF-8 the plugin fails, for all runs
     files.write_file("embeddings.tsv", (line * len(embeddings) % tuple(embeddings.ravel().tolist())).encode())
-    labels = [class_names[index] for index in scores.class_indices(y)] if class_names else [f"{v:.6g}" for v in y[:, 0]]
     files.write_file(
         "labels.tsv",
         "".join(f"{label.translate(_BLANKS) if label.strip() else '(blank)'}\n" for label in labels).encode(),
