@@ -163,9 +163,9 @@ def test_channels_that_come_first_are_found_beforehand(tmp_path, write):
 
 
 def test_the_rows_are_those_of_the_parts(table):
-    raw, _ = examples.read(table, "classification")
+    raw, task = examples.read(table, "classification")
     for seed in (0, 3):
-        found = examples.rows(replace(table, split_seed=seed), raw, "classification")
+        found = examples.rows(replace(table, split_seed=seed), raw, task)
         kept, test = train_test_split(np.arange(100), random_state=seed, test_size=0.2, stratify=raw.targets)
         expected = *train_test_split(kept, random_state=seed, test_size=0.2, stratify=raw.targets[kept]), test
         assert [rows.tolist() for rows in found] == [rows.tolist() for rows in expected]

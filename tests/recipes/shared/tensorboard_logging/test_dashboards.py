@@ -1,5 +1,7 @@
 """Which pictures and curves a trained model gets, and that they are of the test part."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ from sklearn import metrics
 from tensorboard.util.tensor_util import make_ndarray
 
 from recipes.shared.data import Dataset, Split
+from recipes.shared.tasks.classification import Classification
+from recipes.shared.tasks.regression import Regression
 from recipes.shared.tensorboard_logging import dashboards, pictures
 
 RANDOM = np.random.default_rng(0)
@@ -19,9 +23,10 @@ def seeded():
 
 
 def dataset(x, y, class_names=()):
-    """A data set whose parts other than the test part would give other pictures."""
+    """A data set whose parts other than the test part would give other pictures; a regression without classes."""
     other = Split(np.zeros_like(x[:2]), np.zeros_like(y[:2]))
-    return Dataset(other, other, Split(x, y), keras.Sequential([keras.Input(x.shape[1:])]), class_names)
+    task = Classification(class_names) if class_names else Regression()
+    return Dataset(other, other, Split(x, y), keras.Sequential([keras.Input(x.shape[1:])]), task)
 
 
 def dense(*shape, outputs):
@@ -29,7 +34,7 @@ def dense(*shape, outputs):
 
 
 def shown(model, data, outputs):
-    values = list(dashboards.values(model, data, outputs))
+    values = list(dashboards.values(model, data, outputs, "logits"))
     found = {value.tag: value for value in values}
     assert len(found) == len(values)
     return found
@@ -132,3 +137,10 @@ def test_a_subclassed_model_has_all_but_its_filters():
     images, curves = kinds(shown(model, dataset(x, np.arange(6) % 2, ("a", "b")), outputs))
     assert images == {"confusion_matrix", "worst_mistakes"}
     assert len(curves) == 2
+
+
+def test_without_a_task_or_outputs_the_filters_are_there_alone():
+    x, y = RANDOM.random((5, 4, 4)).astype(np.float32), np.arange(5) % 2
+    data = dataset(x, y, ("a", "b"))
+    assert kinds(shown(dense(4, 4, outputs=2), replace(data, task=None), None)) == ({"filters"}, set())
+    assert kinds(shown(dense(4, 4, outputs=2), data, None)) == ({"filters"}, set())

@@ -21,6 +21,8 @@ from recipes.shared.data import Dataset, Split
 from recipes.shared.hparams import HParams
 from recipes.shared.logging_options import LoggingOptions
 from recipes.shared.run import Run
+from recipes.shared.tasks.classification import Classification
+from recipes.shared.tasks.regression import Regression
 from recipes.shared.tensorboard_logging import pictures
 from recipes.shared.tensorboard_logging.logger import TensorBoardLogger
 from tests.trainings import slow
@@ -28,7 +30,7 @@ from tests.trainings import slow
 X = np.linspace(-1, 1, 23, dtype=np.float32)[:, None]  # 12 steps of two; the last is short
 STEPS, BATCH, RATE, PENALTY = 12, 2, 0.1, 0.05
 SPLIT = Split(X, 2 * X + 0.3)
-DATASET = Dataset(SPLIT, Split(X[3:], 3 * X[3:]), SPLIT, preprocessing=None)
+DATASET = Dataset(SPLIT, Split(X[3:], 3 * X[3:]), SPLIT, preprocessing=None, task=Regression())
 HPARAMS = HParams(learning_rate=0.25, batch_size=BATCH)
 SCALARS = LoggingOptions(level="scalars")
 SCHEDULE = keras.optimizers.schedules.PolynomialDecay(0.1, 24, end_learning_rate=0.0)
@@ -583,7 +585,7 @@ def classes(examples):
     split, held_out = Split(x, y), Split(x[:30], y[:30])
     raw = keras.Input((4,))
     preprocessing = keras.Model(raw, keras.layers.Rescaling(1.0)(raw))
-    return Dataset(split, held_out, held_out, preprocessing, ("low", "middle", "high"))
+    return Dataset(split, held_out, held_out, preprocessing, Classification(("low", "middle", "high")))
 
 
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -8,6 +8,8 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin, _read_tensor_tsv_file
 
 from recipes.shared.data import Split
+from recipes.shared.tasks.classification import Classification
+from recipes.shared.tasks.regression import Regression
 from recipes.shared.tensorboard_logging import projector
 from recipes.shared.tensorboard_logging.event_files import EventFiles
 
@@ -55,7 +57,8 @@ def show(tmp_path):
     def show(model, x, y=None, class_names=()):
         y = np.zeros((len(x), 1), np.float32) if y is None else y
         files = EventFiles(tmp_path / "run")
-        projector.write(files, model, Split(x, y), class_names)
+        task = Classification(class_names) if class_names else Regression()
+        projector.write(files, model, Split(x, y), task)
         assert not files.broken
         return Shown(tmp_path / "run")
 
@@ -204,13 +207,13 @@ def test_a_subclassed_model_has_no_last_layer_but_one(tmp_path):
 
     model, x = Subclassed(), normal(4, 3)
     model(x)
-    projector.write(EventFiles(tmp_path / "run"), model, Split(x, x[:, :1]), ())
+    projector.write(EventFiles(tmp_path / "run"), model, Split(x, x[:, :1]), Regression())
     assert not (tmp_path / "run").exists()
 
 
 def test_a_full_disk_is_no_error(tmp_path, capfd):
     (tmp_path / "file").touch()
     files, x = EventFiles(tmp_path / "file"), normal(4, 3)
-    projector.write(files, classifier(3, classes=1), Split(x, x[:, :1]), ())
+    projector.write(files, classifier(3, classes=1), Split(x, x[:, :1]), Regression())
     assert files.broken
     assert capfd.readouterr().err.count("\n") == 1
