@@ -125,7 +125,7 @@ class Source:
         """The names of data that the recipe makes itself: what its `load_data` compares `hparams.data` with."""
         source = self._origin("load_data") or self
         return {
-            node.comparators[0].value
+            str(node.comparators[0].value)
             for node in ast.walk(source.tree)
             if isinstance(node, ast.Compare)
             and ast.unparse(node.left) == "hparams.data"

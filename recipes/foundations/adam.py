@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import keras
 
 from recipes.shared import data, hparams
+from recipes.shared.constraints import Epsilon, Share
 from recipes.shared.run import Run
 
 
@@ -29,16 +30,10 @@ from recipes.shared.run import Run
 class HParams(hparams.HParams):
     data: str = "digits"
     learning_rate: float = 0.01  # a: at most about how far a weight moves in a step
-    beta_1: float = 0.9  # b1: share of the old mean gradient in the new one
-    beta_2: float = 0.999  # b2: share of the old mean squared gradient in the new one
-    epsilon: float = 1e-7  # e: keeps a step small where the gradient has always been next to 0
+    beta_1: Share = 0.9  # b1: share of the old mean gradient in the new one
+    beta_2: Share = 0.999  # b2: share of the old mean squared gradient in the new one
+    epsilon: Epsilon = 1e-7  # e: keeps a step small where the gradient has always been next to 0
     jit_compile: bool = False  # the step is too small for XLA to pay
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(0 <= self.beta_1 < 1, "beta_1", "from 0 to below 1")
-        self.require(0 <= self.beta_2 < 1, "beta_2", "from 0 to below 1")
-        self.require(self.epsilon >= 1e-37, "epsilon", "at least 1e-37, or float32 takes it for 0")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

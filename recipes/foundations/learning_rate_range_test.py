@@ -16,13 +16,14 @@ sides end with the same bytes; a steady epoch takes 41 ms by fit, 4.8 ms by the 
 cores of an AMD EPYC, 2026-11-20).
 """
 
-import math
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import keras
+from annotated_types import Ge
 
 from recipes.shared import data, hparams
+from recipes.shared.constraints import AtLeastOne, Positive
 from recipes.shared.range_test import RangeTest
 from recipes.shared.run import Run
 from recipes.shared.search_space import Choices, LogRange, SearchSpace
@@ -38,19 +39,12 @@ class HParams(hparams.HParams):
 
     data: str = "digits"
     learning_rate: float = 1e-4  # of the first step of the range test
-    highest_learning_rate: float = 100.0  # of its last step; high enough to see the loss diverge
-    steps: int = 200  # length of the range test
-    multiple: float = 1.0  # the training that follows takes the suggested rate times this
-    hidden_units: int = 64  # width of the hidden layer
+    highest_learning_rate: Positive = 100.0  # of its last step; high enough to see the loss diverge
+    steps: Annotated[int, Ge(20)] = 200  # length of the range test
+    multiple: Positive = 1.0  # the training that follows takes the suggested rate times this
+    hidden_units: AtLeastOne = 64  # width of the hidden layer
     epochs: int = 5  # passes over the training data, in the training that follows
     jit_compile: bool = False  # the step is too small for XLA to pay
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(self.highest_learning_rate < math.inf, "highest_learning_rate", "finite")
-        self.require(self.steps >= 20, "steps", "at least 20")
-        self.require(0 < self.multiple < math.inf, "multiple", "greater than 0, and finite")
-        self.require(self.hidden_units >= 1, "hidden_units", "at least 1")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -21,11 +21,13 @@ stepwise decay; the weights end with the same bytes; a steady epoch takes 41 ms 
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import keras
+from annotated_types import Gt, Le
 
 from recipes.shared import data, hparams, schedules
+from recipes.shared.constraints import Share
 from recipes.shared.run import Run
 from recipes.shared.search_space import LogRange, Range, SearchSpace
 
@@ -40,15 +42,10 @@ class HParams(hparams.HParams):
     data: str = "digits"
     learning_rate: float = 0.5  # the highest rate, where the warm-up ends
     schedule: Literal["cosine", "exponential", "step"] = "cosine"  # how the rate falls after the warm-up
-    warm_up: float = 0.1  # share of all updates that the warm-up takes
-    final: float = 0.01  # what is left of the highest rate in the end, as a share of it
+    warm_up: Share = 0.1  # share of all updates that the warm-up takes
+    final: Annotated[float, Gt(0), Le(1)] = 0.01  # what is left of the highest rate in the end, as a share of it
     epochs: int = 20
     jit_compile: bool = False  # the step is too small for XLA to pay
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(0 <= self.warm_up < 1, "warm_up", "from 0 to below 1")
-        self.require(0 < self.final <= 1, "final", "above 0, and at most 1")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

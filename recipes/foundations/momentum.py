@@ -20,6 +20,7 @@ from typing import ClassVar
 import keras
 
 from recipes.shared import data, hparams
+from recipes.shared.constraints import Share
 from recipes.shared.run import Run
 from recipes.shared.search_space import LogRange, Range, SearchSpace
 
@@ -33,13 +34,9 @@ class HParams(hparams.HParams):
 
     data: str = "diabetes"
     learning_rate: float = 0.1  # a: step size along the moving average
-    momentum: float = 0.9  # g: share of the old average in the new one
+    momentum: Share = 0.9  # g: share of the old average in the new one
     epochs: int = 50
     jit_compile: bool = False  # the step is too small for XLA to pay
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(0 <= self.momentum < 1, "momentum", "from 0 to below 1")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -21,6 +21,7 @@ from typing import ClassVar
 import keras
 
 from recipes.shared import data, hparams
+from recipes.shared.constraints import Epsilon, Share
 from recipes.shared.run import Run
 from recipes.shared.search_space import Range, SearchSpace
 
@@ -31,14 +32,9 @@ class HParams(hparams.HParams):
 
     data: str = "digits"
     learning_rate: float = 0.01  # a: about how far every weight moves in a step, whatever the size of its gradient
-    rho: float = 0.9  # share of the old mean in the new one
-    epsilon: float = 1e-7  # e: keeps a step small where the gradient has always been next to 0
+    rho: Share = 0.9  # share of the old mean in the new one
+    epsilon: Epsilon = 1e-7  # e: keeps a step small where the gradient has always been next to 0
     jit_compile: bool = False  # the step is too small for XLA to pay
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(0 <= self.rho < 1, "rho", "from 0 to below 1")
-        self.require(self.epsilon >= 1e-37, "epsilon", "at least 1e-37, or float32 takes it for 0")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -28,6 +28,7 @@ import keras
 from keras import ops
 
 from recipes.shared import data, hparams, programs
+from recipes.shared.constraints import AtLeastOne
 from recipes.shared.errors import UsageError
 from recipes.shared.run import Run
 
@@ -41,18 +42,12 @@ class HParams(hparams.HParams):
 
     data: str = "breast_cancer"
     kind: Literal["linear", "dense", "convolutional"] = "linear"  # what both networks are; convolutional for images
-    latent_size: int = 2  # numbers that an example is made from
-    hidden_units: int = 16  # width of the hidden layer of each network, except of linear ones
-    filters: int = 32  # of the first convolution; the second has twice as many
+    latent_size: AtLeastOne = 2  # numbers that an example is made from
+    hidden_units: AtLeastOne = 16  # width of the hidden layer of each network, except of linear ones
+    filters: AtLeastOne = 32  # of the first convolution; the second has twice as many
     learning_rate: float = 0.01
     epochs: int = 100
     jit_compile: bool = False  # on a CPU, XLA makes convolutions slower, and linear networks take longer to compile
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("latent_size", "hidden_units", "filters"):
-            self.require(getattr(self, name) >= 1, name, "at least 1")
-        self.require(self.kind in ("linear", "dense", "convolutional"), "kind", "linear, dense or convolutional")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -22,6 +22,7 @@ import keras
 import numpy as np
 
 from recipes.shared import data, hparams
+from recipes.shared.constraints import AtLeastOne, AtLeastTwo, Share
 from recipes.shared.run import Run
 from recipes.shared.search_space import Range, SearchSpace
 
@@ -35,18 +36,12 @@ class HParams(hparams.HParams):
     search_space: ClassVar[SearchSpace] = hparams.HParams.search_space | {"dropout": Range(0.0, 0.5)}
 
     data: str = "breast_cancer"
-    folds: int = 5  # k: parts that the examples are divided into
-    hidden_units: int = 16  # width of the hidden layer
-    dropout: float = 0.2  # share of the hidden units that each step drops
+    folds: AtLeastTwo = 5  # k: parts that the examples are divided into
+    hidden_units: AtLeastOne = 16  # width of the hidden layer
+    dropout: Share = 0.2  # share of the hidden units that each step drops
     learning_rate: float = 0.01  # step size of the optimizer
     epochs: int = 20
     jit_compile: bool = False  # the step is too small for XLA to pay
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(self.folds >= 2, "folds", "at least 2")
-        self.require(self.hidden_units >= 1, "hidden_units", "at least 1")
-        self.require(0 <= self.dropout < 1, "dropout", "from 0 to below 1")
 
 
 def load_data(hparams: HParams) -> list[data.Dataset]:

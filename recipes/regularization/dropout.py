@@ -21,6 +21,7 @@ from typing import ClassVar
 import keras
 
 from recipes.shared import data, hparams, programs
+from recipes.shared.constraints import AtLeastOne, Share
 from recipes.shared.run import Run
 from recipes.shared.search_space import LogRange, Range, SearchSpace
 
@@ -33,16 +34,11 @@ class HParams(hparams.HParams):
     }
 
     data: str = "diabetes"
-    dropout: float = 0.5  # share of the hidden units that each step drops
-    hidden_units: int = 128  # width of each of the two hidden layers
+    dropout: Share = 0.5  # share of the hidden units that each step drops
+    hidden_units: AtLeastOne = 128  # width of each of the two hidden layers
     learning_rate: float = 0.003  # step size of the optimizer
     epochs: int = 250
     jit_compile: bool = False  # XLA is slow at drawing random numbers
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(0 <= self.dropout < 1, "dropout", "from 0 to below 1")
-        self.require(self.hidden_units >= 1, "hidden_units", "at least 1")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -17,29 +17,25 @@ of an AMD EPYC, 2026-11-20).
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import keras
+from annotated_types import Gt, Lt
 
 from recipes.shared import data, hparams, programs
+from recipes.shared.constraints import AtLeastOne
 from recipes.shared.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
 class HParams(hparams.HParams):
     data: str = "digits"
-    patience: int = 10  # epochs without a lower validation loss after which the training ends
-    rate_patience: int = 4  # epochs without a lower validation loss after which the learning rate falls
-    factor: float = 0.3  # what the learning rate is multiplied by then
-    hidden_units: int = 64  # width of each of the two hidden layers
+    patience: AtLeastOne = 10  # epochs without a lower validation loss after which the training ends
+    rate_patience: AtLeastOne = 4  # epochs without a lower validation loss after which the learning rate falls
+    factor: Annotated[float, Gt(0), Lt(1)] = 0.3  # what the learning rate is multiplied by then
+    hidden_units: AtLeastOne = 64  # width of each of the two hidden layers
     epochs: int = 200  # passes over the training data at most
     jit_compile: bool = False  # the step is too small for XLA to pay
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(self.patience >= 1, "patience", "at least 1")
-        self.require(self.rate_patience >= 1, "rate_patience", "at least 1")
-        self.require(0 < self.factor < 1, "factor", "between 0 and 1")
-        self.require(self.hidden_units >= 1, "hidden_units", "at least 1")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -22,6 +22,7 @@ from typing import ClassVar
 import keras
 
 from recipes.shared import data, hparams, schedules
+from recipes.shared.constraints import NotNegative
 from recipes.shared.run import Run
 from recipes.shared.search_space import LogRange, SearchSpace
 
@@ -36,16 +37,11 @@ class HParams(hparams.HParams):
     objective: ClassVar[str] = "val_mse"  # the loss holds the penalty, and would be lowest without any
 
     data: str = "diabetes"
-    l1: float = 20.0  # weight of sum |w| in the loss
-    l2: float = 0.05  # weight of sum w^2 in the loss
+    l1: NotNegative = 20.0  # weight of sum |w| in the loss
+    l2: NotNegative = 0.05  # weight of sum w^2 in the loss
     learning_rate: float = 0.05  # step size at the start
     epochs: int = 300
     jit_compile: bool = False  # the step is too small for XLA to pay
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(0 <= self.l1 < float("inf"), "l1", "at least 0, and finite")
-        self.require(0 <= self.l2 < float("inf"), "l2", "at least 0, and finite")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

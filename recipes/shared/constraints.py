@@ -14,6 +14,7 @@ AtLeastTwo = Annotated[int, Ge(2)]
 Positive = Annotated[float, Gt(0), Lt(math.inf)]
 NotNegative = Annotated[float, Ge(0), Lt(math.inf)]
 Share = Annotated[float, Ge(0), Lt(1)]  # such as what dropout drops, or what an average keeps
+Epsilon = Annotated[float, Ge(1e-37)]  # what is smaller is 0 in float32
 Seed = Annotated[int, Ge(0), Lt(2**32)]
 
 

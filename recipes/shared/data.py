@@ -202,7 +202,7 @@ def _load_folder(hparams: HParams, task: str) -> Dataset:
     )
 
 
-def of_arrays(hparams: HParams, x: np.ndarray, y: Any = None) -> Dataset:
+def of_arrays(hparams: HParams, x: np.ndarray, y: Any = None, task: Task | None = None) -> Dataset:
     """Return examples that a pair makes itself, as they are, in three parts: 64 % training, 16 % validation, 20 % test.
 
     With `train_on_validation` nothing is taken away from the training part.
@@ -211,6 +211,7 @@ def of_arrays(hparams: HParams, x: np.ndarray, y: Any = None) -> Dataset:
         hparams: `split_seed` decides which example comes into which part.
         x: (examples, *features).
         y: targets (examples, ...), a dict of such for several outputs, or None.
+        task: what scores and pictures there are; none if it is not given.
 
     Raises:
         UsageError: a flag is for files, or the training part is smaller than one batch.
@@ -226,12 +227,12 @@ def of_arrays(hparams: HParams, x: np.ndarray, y: Any = None) -> Dataset:
     whole = Split(x, y)
     inputs = keras.Input(x.shape[1:])
     as_they_are = keras.Model(inputs, keras.layers.Identity()(inputs), name="preprocessing")
-    return Dataset(whole.take(train), whole.take(validation), whole.take(test), preprocessing=as_they_are)
+    return Dataset(whole.take(train), whole.take(validation), whole.take(test), as_they_are, task)
 
 
 def without_targets(dataset: Dataset) -> Dataset:
     """Return `dataset` for a model that learns from features alone: its batches are `(x,)`."""
-    return replace(map_targets(dataset, lambda _: None), class_names=())
+    return replace(map_targets(dataset, lambda _: None), task=None)
 
 
 def map_targets(dataset: Dataset, function: Callable[[Any], Any]) -> Dataset:

@@ -24,7 +24,9 @@ import numpy as np
 from sklearn.datasets import make_classification
 
 from recipes.shared import data, hparams, programs
+from recipes.shared.constraints import NotNegative
 from recipes.shared.run import Run
+from recipes.shared.tasks.classification import Classification
 
 EXAMPLES = 10_000  # of "rare_class"
 
@@ -37,15 +39,11 @@ class HParams(hparams.HParams):
     }
 
     data: str = "rare_class"
-    balance: float = 1.0  # power of the weights: at 1 all classes count the same, at 0 all examples
+    balance: NotNegative = 1.0  # power of the weights: at 1 all classes count the same, at 0 all examples
     learning_rate: float = 0.01  # step size of the optimizer
     batch_size: int = 64
     epochs: int = 20
     jit_compile: bool = False  # the step is too small for XLA to pay
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(0 <= self.balance < float("inf"), "balance", "at least 0, and finite")
 
 
 def load_data(hparams: HParams) -> data.Dataset:
@@ -60,8 +58,8 @@ def load_data(hparams: HParams) -> data.Dataset:
             flip_y=0,  # a wrong label in a hundred would be a sixth of the rare class
             random_state=0,
         )
-        dataset = data.of_arrays(hparams, x.astype(np.float32), y.astype(np.int32))
-        return replace(dataset, class_names=("frequent", "rare"))
+        task = Classification(("frequent", "rare"))
+        return data.of_arrays(hparams, x.astype(np.float32), y.astype(np.int32), task)
     return data.load(hparams, task="classification")
 
 

@@ -21,6 +21,7 @@ from typing import ClassVar
 import keras
 
 from recipes.shared import data, hparams, programs
+from recipes.shared.constraints import AtLeastOne, Share
 from recipes.shared.errors import UsageError
 from recipes.shared.run import Run
 from recipes.shared.search_space import Range, SearchSpace
@@ -31,16 +32,10 @@ class HParams(hparams.HParams):
     search_space: ClassVar[SearchSpace] = hparams.HParams.search_space | {"dropout": Range(0.0, 0.7)}
 
     data: str = "digits"
-    filters: int = 32  # of the first convolution; the second has twice as many
-    hidden_units: int = 128  # width of the layer after the convolutions
-    dropout: float = 0.5  # share of its units that each step drops
+    filters: AtLeastOne = 32  # of the first convolution; the second has twice as many
+    hidden_units: AtLeastOne = 128  # width of the layer after the convolutions
+    dropout: Share = 0.5  # share of its units that each step drops
     jit_compile: bool = False  # on a CPU, XLA makes convolutions slower: 2.5 times on MNIST
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(self.filters >= 1, "filters", "at least 1")
-        self.require(self.hidden_units >= 1, "hidden_units", "at least 1")
-        self.require(0 <= self.dropout < 1, "dropout", "from 0 to below 1")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -21,6 +21,7 @@ from typing import ClassVar
 import keras
 
 from recipes.shared import data, hparams, schedules
+from recipes.shared.constraints import Share
 from recipes.shared.run import Run
 from recipes.shared.search_space import Choices, LogRange, Range, SearchSpace
 
@@ -35,14 +36,10 @@ class HParams(hparams.HParams):
 
     data: str = "diabetes"
     learning_rate: float = 0.01  # step size at the start
-    momentum: float = 0.98  # share of the last step that is kept in the next
+    momentum: Share = 0.98  # share of the last step that is kept in the next
     batch_size: int = 47  # a sixth of the 282 training rows: no batch is short, and so none of its examples weighs more
     epochs: int = 500  # passes over the training data: many, because some of the ten features are nearly collinear
     jit_compile: bool = False  # the step is too small for XLA to pay
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(0 <= self.momentum < 1, "momentum", "from 0 to below 1")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -16,11 +16,13 @@ Measured on the test part of breast_cancer, seed 0: accuracy 0.974, as `SVC`; ob
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import keras
+from annotated_types import Gt
 
 from recipes.shared import data, hparams, schedules
+from recipes.shared.constraints import Share
 from recipes.shared.run import Run
 from recipes.shared.search_space import LogRange, SearchSpace
 
@@ -34,16 +36,13 @@ class HParams(hparams.HParams):
     objective: ClassVar[str] = "val_accuracy"  # the loss holds the penalty, and C weighs it
 
     data: str = "breast_cancer"
-    C: float = 1.0  # cost of a margin violation, as in scikit-learn: a larger C penalises the weights less
+    C: Annotated[float, Gt(0)] = (
+        1.0  # cost of a margin violation, as in scikit-learn: a larger C penalises the weights less
+    )
     learning_rate: float = 0.3  # step size at the start
-    momentum: float = 0.9  # share of the last step that is kept in the next
+    momentum: Share = 0.9  # share of the last step that is kept in the next
     epochs: int = 200
     jit_compile: bool = False  # the step is too small for XLA to pay
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(self.C > 0, "C", "greater than 0")
-        self.require(0 <= self.momentum < 1, "momentum", "from 0 to below 1")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -16,12 +16,14 @@ loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-20).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import keras
 import numpy as np
+from annotated_types import Gt
 
 from recipes.shared import data, hparams, schedules
+from recipes.shared.constraints import Share
 from recipes.shared.errors import UsageError
 from recipes.shared.run import Run
 from recipes.shared.search_space import Choices, LogRange, SearchSpace
@@ -37,17 +39,14 @@ class HParams(hparams.HParams):
     objective: ClassVar[str] = "val_accuracy"  # the loss holds the penalty, and C weighs it
 
     data: str = "breast_cancer"
-    C: float = 1.0  # inverse of the penalty's strength, as in scikit-learn: a larger C penalises the weights less
+    C: Annotated[float, Gt(0)] = (
+        1.0  # inverse of the penalty's strength, as in scikit-learn: a larger C penalises the weights less
+    )
     learning_rate: float = 0.3  # step size at the start
-    momentum: float = 0.95  # share of the last step that is kept in the next
+    momentum: Share = 0.95  # share of the last step that is kept in the next
     batch_size: int = 182  # half of the 364 training rows: no batch is short, and so none of its examples weighs more
     epochs: int = 800  # passes over the training data: many, because some of the thirty features are nearly collinear
     jit_compile: bool = False  # the step is too small for XLA to pay
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(self.C > 0, "C", "greater than 0")
-        self.require(0 <= self.momentum < 1, "momentum", "from 0 to below 1")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

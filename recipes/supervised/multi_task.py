@@ -21,6 +21,7 @@ import keras
 import numpy as np
 
 from recipes.shared import data, hparams, schedules
+from recipes.shared.constraints import AtLeastOne
 from recipes.shared.run import Run
 
 EXAMPLES = 10_000
@@ -36,14 +37,10 @@ class HParams(hparams.HParams):
     }
 
     data: str = "two_tasks"
-    hidden_units: int = 32  # width of each of the two shared layers
+    hidden_units: AtLeastOne = 32  # width of each of the two shared layers
     learning_rate: float = 0.01  # step size at the start
     batch_size: int = 64
     epochs: int = 30
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(self.hidden_units >= 1, "hidden_units", "at least 1")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

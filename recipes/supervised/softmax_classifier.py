@@ -20,6 +20,7 @@ from typing import ClassVar
 import keras
 
 from recipes.shared import data, hparams, programs
+from recipes.shared.constraints import AtLeastOne
 from recipes.shared.run import Run
 from recipes.shared.search_space import LogRange, SearchSpace
 
@@ -29,13 +30,9 @@ class HParams(hparams.HParams):
     search_space: ClassVar[SearchSpace] = hparams.HParams.search_space | {"learning_rate": LogRange(1e-3, 1.0)}
 
     data: str = "digits"
-    hidden_units: int = 10  # width of the hidden layer
+    hidden_units: AtLeastOne = 10  # width of the hidden layer
     learning_rate: float = 0.01  # step size of plain gradient descent
     epochs: int = 100
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(self.hidden_units >= 1, "hidden_units", "at least 1")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

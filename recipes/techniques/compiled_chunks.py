@@ -28,6 +28,7 @@ import tensorflow as tf
 
 from recipes.shared import data, hparams, programs
 from recipes.shared.callbacks import Hooks
+from recipes.shared.constraints import AtLeastOne
 from recipes.shared.run import Run
 
 DEFAULT_STEPS = 100  # each chunk is a copy of its part of the data; longer ones are somewhat faster
@@ -38,12 +39,8 @@ class HParams(hparams.HParams):
     unused: ClassVar[dict[str, str]] = {"strategy": "fit would divide a chunk's steps among them, not its examples"}
 
     data: str = "digits"
-    hidden_units: int = 64  # width of each of the two hidden layers
+    hidden_units: AtLeastOne = 64  # width of each of the two hidden layers
     steps_per_execution: int | None = None  # batches in a chunk, a call of callbacks; 100 if not given
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(self.hidden_units >= 1, "hidden_units", "at least 1")
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -5,6 +5,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from recipes.commands import parity
 from recipes.shared.data import Dataset, Split
+from recipes.shared.tasks.classification import Classification
 from recipes.supervised import class_weights
 from tests import trainings
 from tests.trainings import seeds, slow
@@ -70,7 +71,7 @@ def test_a_weight_of_k_is_k_copies_at_the_rate_divided_by_the_mean_weight(
     y = np.repeat([0, 1], [60, 12]).astype(np.int32)
     split = Split((random.normal(size=(72, 3)) + y[:, None]).astype(np.float32), y)
     identity = keras.Sequential([keras.Input((3,)), keras.layers.Identity()])
-    dataset = Dataset(split, split, split, identity, class_names=("frequent", "rare"))
+    dataset = Dataset(split, split, split, identity, Classification(("frequent", "rare")))
     initial = [weight.copy() for weight in class_weights.build_model(class_weights.HParams(), dataset).get_weights()]
     module = trainings.module_of("class_weights", side)
     monkeypatch.setattr(module, "load_data", lambda _: dataset)
