@@ -58,10 +58,11 @@ class HParams:
         for field in fields(self):
             if isinstance(getattr(self, field.name), list):  # JSON has no tuples
                 object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
-        hints = get_type_hints(type(self), include_extras=True)
-        for field in fields(self):
-            condition = broken(hints[field.name], getattr(self, field.name))
-            self.require(condition is None, field.name, condition or "")
+        names = {field.name for field in fields(self)}
+        for kind in type(self).__mro__:  # a recipe that changes a default need not repeat the constraint
+            for name, hint in get_type_hints(kind, include_extras=True).items():
+                condition = broken(hint, getattr(self, name)) if name in names else None
+                self.require(condition is None, name, condition or "")
         for side in self.image_size or ():
             self.require(1 <= side < 2**31, "image_size", "two numbers from 1 to 2147483647")
         for field in fields(self):  # a recipe's own as well

@@ -186,6 +186,15 @@ def test_a_recipe_without_a_search_space_of_its_own_searches_learning_rate_and_b
     assert "objective" not in HParams().used()
 
 
+def test_a_recipe_that_changes_a_default_keeps_the_constraint():
+    @dataclass(frozen=True, kw_only=True)
+    class Own(HParams):
+        learning_rate: float = 0.3
+
+    with pytest.raises(UsageError, match="--learning-rate is 0; it must be greater than 0"):
+        Own(learning_rate=0)
+
+
 @EVERY_PAIR
 def test_every_recipe_searches_what_it_has_and_uses(pair):
     space = hparams_of(pair).search_space
