@@ -19,7 +19,9 @@ Measured on the test part of digits, seed 0: accuracy 0.956; both sides end with
 2 cores of an AMD EPYC shared with other work, 2026-11-21).
 """
 
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -72,7 +74,7 @@ def train(hparams: HParams, run: Run) -> None:
     validation, test = (list(stacked(part, tf.range(len(part)), *sizes)) for part in (dataset.validation, dataset.test))
     any_chunk = [tf.TensorSpec((None, None, *array.shape[1:]), array.dtype) for array in arrays]
 
-    def compiled(step):
+    def compiled(step: Callable[..., Any]) -> Any:
         """Return a function that makes `step` from each batch of a chunk, and returns the metrics after the last."""
 
         # Traced for chunks of any size: a fixed batch size is another graph, in which XLA may add up in another order.
@@ -101,11 +103,11 @@ def train(hparams: HParams, run: Run) -> None:
     )
     loop = programs.reuse(loop, hparams)  # in a search; else it stays as it is
 
-    def reset():
+    def reset() -> None:
         for metric in loop.metrics:
             metric.reset_state()
 
-    def evaluate(chunks):
+    def evaluate(chunks: list[tuple[tf.Tensor, tf.Tensor]]) -> dict[str, float]:
         reset()
         for x, y in chunks:
             results = loop.test_chunk(x, y)
