@@ -22,5 +22,7 @@ Once: the operations of the train step and the layers of the model, in `train`; 
 `validation` and `test`, and in `test` the pictures `confusion_matrix` and `worst_mistakes`, or
 `predicted_against_true` and `residuals`, `filters`, and `pr_curve/<class>`.
 
+As often as the pair says: the pictures that it draws itself, in the run's own folder.
+
 `--log scalars` leaves out what is neither loss, rate, metric nor speed.
 """

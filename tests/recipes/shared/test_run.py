@@ -6,6 +6,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -658,3 +659,92 @@ def test_what_children_note_is_said_once(tmp_path):
     run.summarise({"loss": 0.5})
     run.close()
     assert len(json.loads((tmp_path / "fit" / "report.json").read_text())["notes"]) == 1
+
+
+def with_targets(dataset, targets):
+    """The data set with other targets, the same for all parts."""
+    return data.map_targets(dataset, lambda _: targets)
+
+
+def finished(hparams, folder, change=lambda dataset: dataset, outputs=None, end=None):
+    """Finish a run of a small classifier, with a part of its data changed; return its report."""
+    run, model, dataset, results = small(hparams, folder, "classification", epochs=1)
+    if end is not None:
+        model = end(model)
+    run.finish(model, change(dataset), {"loss": results["loss"], "mine": 0.25}, outputs=outputs)
+    run.close()
+    return json.loads((folder / "report.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (lambda dataset: replace(dataset, task=None), None),
+        (lambda dataset: with_targets(dataset, None), None),
+        (lambda dataset: data.map_targets(dataset, lambda y: {"a": y, "b": y}), "the targets are a dict"),
+        (lambda dataset: data.map_targets(dataset, lambda y: y / 7 + 0.1), "not the indices of 3 classes"),
+        (lambda dataset: data.map_targets(dataset, lambda y: np.ones((len(y), 5, 5))), "of shape (18, 5, 5)"),
+    ],
+    ids=["no task", "no targets", "a dict", "fractions", "images"],
+)
+def test_without_targets_that_the_task_can_score_the_rest_is_there(images, tmp_path, names_in, change, note):
+    report = finished(images, tmp_path / "fit", change)
+    assert report["metrics"].keys() == {"loss", "mine"}
+    assert report["validation_metrics"] == {}
+    left_out = [each for each in report["notes"] if "left out" in each or "no pictures" in each]
+    assert len(left_out) == (note is not None)
+    assert all(each.startswith("scores besides those") and note in each for each in left_out)
+    assert names_in(tmp_path / "fit") == RESULTS | {"events", "train", "test"}
+    events = EventAccumulator(str(tmp_path / "fit" / "test")).Reload()
+    assert (events.Tags()["images"], events.Scalars("final_mine")[0].value) == (["filters"], 0.25)
+
+
+def test_a_part_for_validation_may_be_empty(images, tmp_path):
+    report = finished(
+        images, tmp_path / "fit", lambda dataset: replace(dataset, validation=dataset.validation.first(0))
+    )
+    assert report["validation_metrics"] == {}
+    assert {"precision", "auc"} <= report["metrics"].keys()
+
+
+class Hidden(keras.Model):
+    """Has its activation in `call`."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def call(self, x):
+        return keras.ops.softmax(self.model(x))
+
+
+KNOWN = {"loss", "mine", "accuracy", "precision", "recall", "f1", "auc"}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "end", "metrics", "note"),
+    [
+        (None, None, KNOWN, None),
+        (
+            None,
+            Hidden,
+            KNOWN - {"auc"},
+            "auc and the pictures of probabilities are left out; say it by run.finish(..., ",
+        ),
+        ("probabilities", Hidden, KNOWN, None),
+        ("logit", None, {"loss", "mine"}, "outputs is 'logit'; it must be one of 'logits', 'probabilities'"),
+    ],
+)
+def test_what_the_outputs_mean_may_be_said_and_is_not_guessed(images, tmp_path, outputs, end, metrics, note):
+    report = finished(images, tmp_path / "fit", outputs=outputs, end=end)
+    assert report["metrics"].keys() == metrics
+    found = [each for each in report["notes"] if "left out" in each]
+    assert [note in each for each in found] == ([] if note is None else [True])
+    curves = EventAccumulator(str(tmp_path / "fit" / "test")).Reload().Tags()["tensors"]
+    assert bool(curves) == (note is None)
+
+
+def test_softmax_that_is_said_has_the_scores_of_its_logits(images, tmp_path):
+    shown = finished(images, tmp_path / "logits")["metrics"]
+    said = finished(images, tmp_path / "softmax", outputs="probabilities", end=Hidden)["metrics"]
+    assert said == pytest.approx(shown, rel=1e-6)

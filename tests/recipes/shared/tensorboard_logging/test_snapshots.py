@@ -36,6 +36,7 @@ class Drawing(keras.Model):
 
 
 def build():
+    keras.backend.clear_session()  # so that all are named alike
     keras.utils.set_random_seed(0)
     model = Drawing()
     model(X)
