@@ -24,15 +24,26 @@ from custom_loops.loop import Loop
 from recipes.shared import programs
 from recipes.shared.data import Dataset
 from recipes.shared.run import Run
-from recipes.supervised.class_weights import HParams, build_model, class_weights, load_data, make_metrics, summarise
+from recipes.supervised.class_weights import (
+    HParams,
+    Recall,
+    build_model,
+    class_weights,
+    load_data,
+    rarest_class,
+    summarise,
+)
 
 
-def make_loop(hparams: HParams, dataset: Dataset) -> Loop:
-    """Return a new model and its steps."""
+def train_once(name: str, hparams: HParams, dataset: Dataset, run: Run) -> dict[str, float]:
+    """Train with the weights of `hparams`, leave everything in the folder of a child run, and return its scores."""
+    child = run.child(name, hparams)
     model = build_model(hparams, dataset)
     optimizer = keras.optimizers.Adam(hparams.learning_rate)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=None)  # of each example
-    mean_loss, *metrics = [keras.metrics.Mean(name="loss"), *make_metrics(dataset)]
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+    rare_recall = Recall(rarest_class(dataset), name="rare_recall")
+    mean_loss = keras.metrics.Mean(name="loss")
     weights = tf.constant(class_weights(hparams, dataset))
 
     def train_step(x, y):
@@ -42,9 +53,9 @@ def make_loop(hparams: HParams, dataset: Dataset) -> Loop:
             weighted_loss = tf.reduce_sum(tf.gather(weights, y) * loss(y, logits)) / examples  # fit: not / sum(weights)
         gradients = tape.gradient(weighted_loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
-        mean_loss.update_state(weighted_loss, sample_weight=examples)  # a short batch counts less, a light one does not
-        for metric in metrics:
-            metric.update_state(y, logits)  # of the predictions made before the update, without weights
+        mean_loss.update_state(weighted_loss, sample_weight=examples)  # here too fit counts examples, not weights
+        accuracy.update_state(y, logits)  # of the predictions made before the update
+        rare_recall.update_state(y, logits)
         return {"loss": weighted_loss}
 
     def test_step(x, y):
@@ -52,25 +63,24 @@ def make_loop(hparams: HParams, dataset: Dataset) -> Loop:
         logits = model(x, training=False)
         plain_loss = tf.reduce_sum(loss(y, logits)) / examples  # fit: class_weight is for training alone
         mean_loss.update_state(plain_loss, sample_weight=examples)
-        for metric in metrics:
-            metric.update_state(y, logits)
+        accuracy.update_state(y, logits)
+        rare_recall.update_state(y, logits)
         return {"loss": plain_loss}
 
-    return Loop(model, train_step, test_step, [mean_loss, *metrics], optimizer, **hparams.execution)
+    loop = Loop(model, train_step, test_step, [mean_loss, accuracy, rare_recall], optimizer, **hparams.execution)
+    loop = programs.reuse(loop, hparams)  # in a search; else it stays as it is
+    batches = dataset.batches(hparams)
+    loop.train(batches, epochs=hparams.epochs, callbacks=child.callbacks(batches), verbose=run.verbose)
+    child.finish(loop.model, dataset, loop.evaluate(batches))
+    return summarise(child)
 
 
 def train(hparams: HParams, run: Run) -> None:
-    """Train without weights and with them, and leave everything in the folders of two child runs."""
+    """Train without weights and with them, one after the other."""
     dataset = load_data(hparams)
     summary: dict[str, float] = {}
     for name, balance in (("unweighted", 0.0), ("weighted", hparams.balance)):
-        values = replace(hparams, balance=balance)
-        child = run.child(name, values)
-        loop = programs.reuse(make_loop(values, dataset), values)  # in a search; else it is the new one
-        batches = dataset.batches(hparams)
-        loop.train(batches, epochs=hparams.epochs, callbacks=child.callbacks(batches), verbose=run.verbose)
-        child.finish(loop.model, dataset, loop.evaluate(batches))
-        summary |= summarise(child)
+        summary |= train_once(name, replace(hparams, balance=balance), dataset, run)
     run.summarise(summary)
 
 

@@ -29,7 +29,7 @@ def train(hparams: HParams, run: Run) -> None:
     model = build_model(hparams, dataset)
     optimizer = keras.optimizers.Adam(schedules.to_zero(hparams, dataset))
     mean_loss = keras.metrics.Mean(name="loss")
-    mean_errors = {task: keras.metrics.MeanSquaredError(name=f"{task}_mse") for task in NOISE}
+    mean_errors = {task: keras.metrics.MeanSquaredError(f"{task}_mse") for task in NOISE}
 
     def loss(y, predictions):
         errors = {task: tf.reduce_mean(tf.square(y[task] - predictions[task])) for task in NOISE}

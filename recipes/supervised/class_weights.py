@@ -63,16 +63,16 @@ def load_data(hparams: HParams) -> data.Dataset:
     return data.load(hparams, task="classification")
 
 
-def counts(dataset: data.Dataset) -> np.ndarray:
-    """Return how many training examples each class has."""
-    return np.bincount(dataset.train.y, minlength=dataset.num_classes)
-
-
 def class_weights(hparams: HParams, dataset: data.Dataset) -> list[float]:
     """Return what an example of each class counts in the loss; scikit-learn calls these weights "balanced"."""
-    present = np.maximum(counts(dataset), 1)  # what has no example needs no weight
-    weights: list[float] = ((len(dataset.train) / (dataset.num_classes * present)) ** hparams.balance).tolist()
+    counts = np.maximum(np.bincount(dataset.train.y, minlength=dataset.num_classes), 1)  # without examples: no weight
+    weights: list[float] = ((len(dataset.train) / (dataset.num_classes * counts)) ** hparams.balance).tolist()
     return weights
+
+
+def rarest_class(dataset: data.Dataset) -> int:
+    """Return the class with the fewest training examples."""
+    return int(np.bincount(dataset.train.y, minlength=dataset.num_classes).argmin())
 
 
 def build_model(hparams: HParams, dataset: data.Dataset) -> keras.Model:
@@ -95,44 +95,44 @@ class Recall(keras.metrics.SparseCategoricalAccuracy):
         return super().update_state(y, logits, sample_weight=keras.ops.equal(y, self.label))
 
 
-def make_metrics(dataset: data.Dataset) -> list[keras.metrics.Metric]:
-    """Return what is measured besides the loss, without weights."""
-    rarest = int(counts(dataset).argmin())
-    return [keras.metrics.SparseCategoricalAccuracy(name="accuracy"), Recall(rarest, name="rare_recall")]
-
-
 def summarise(run: Run) -> dict[str, float]:
     """Return the scores of a finished child that class weights are about, as far as there are any."""
     scores = ("accuracy", "rare_recall", "auc")
     return {f"{score}_{run.name}": run.metrics[score] for score in scores if score in run.metrics}
 
 
+def train_once(name: str, hparams: HParams, dataset: data.Dataset, run: Run) -> dict[str, float]:
+    """Train with the weights of `hparams`, leave everything in the folder of a child run, and return its scores."""
+    child = run.child(name, hparams)
+    model = build_model(hparams, dataset)
+    optimizer = keras.optimizers.Adam(hparams.learning_rate)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+    rare_recall = Recall(rarest_class(dataset), name="rare_recall")
+    model.compile(optimizer, loss, metrics=[accuracy, rare_recall], **hparams.execution)
+
+    model = programs.reuse(model, hparams)  # in a search; else it stays as it is
+    batches = dataset.batches(hparams)
+    model.fit(
+        batches.train,
+        class_weight=dict(enumerate(class_weights(hparams, dataset))),
+        validation_data=batches.validation,  # is not weighted: "val_loss" cannot be held against "loss"
+        shuffle=False,  # `batches` has shuffled
+        initial_epoch=child.first_epoch,
+        epochs=hparams.epochs,
+        callbacks=child.callbacks(batches),
+        verbose=run.verbose,
+    )
+    child.finish(model, dataset, model.evaluate(batches.test, return_dict=True, verbose=0))
+    return summarise(child)
+
+
 def train(hparams: HParams, run: Run) -> None:
-    """Train without weights and with them, and leave everything in the folders of two child runs."""
+    """Train without weights and with them, one after the other."""
     dataset = load_data(hparams)
     summary: dict[str, float] = {}
     for name, balance in (("unweighted", 0.0), ("weighted", hparams.balance)):
-        values = replace(hparams, balance=balance)
-        child = run.child(name, values)
-        model = build_model(values, dataset)
-        optimizer = keras.optimizers.Adam(hparams.learning_rate)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(optimizer, loss, metrics=make_metrics(dataset), **hparams.execution)
-
-        model = programs.reuse(model, values)  # in a search; else it stays as it is
-        batches = dataset.batches(hparams)
-        model.fit(
-            batches.train,
-            validation_data=batches.validation,  # is not weighted: "val_loss" cannot be held against "loss"
-            class_weight=dict(enumerate(class_weights(values, dataset))),
-            shuffle=False,  # `batches` has shuffled
-            initial_epoch=child.first_epoch,
-            epochs=hparams.epochs,
-            callbacks=child.callbacks(batches),
-            verbose=run.verbose,
-        )
-        child.finish(model, dataset, model.evaluate(batches.test, return_dict=True, verbose=0))
-        summary |= summarise(child)
+        summary |= train_once(name, replace(hparams, balance=balance), dataset, run)
     run.summarise(summary)
 
 

@@ -93,8 +93,8 @@ def train(hparams: HParams, run: Run) -> None:
     dataset = load_data(hparams)
     model = build_model(hparams, dataset, TrainedByFit)
     optimizer = keras.optimizers.Adam(schedules.to_zero(hparams, dataset))
-    errors = {task: keras.metrics.MeanSquaredError(name="mse") for task in NOISE}
-    model.compile(optimizer, metrics=errors, **hparams.execution)
+    mean_errors = {task: keras.metrics.MeanSquaredError("mse") for task in NOISE}  # "task_1_mse" and "task_2_mse"
+    model.compile(optimizer, metrics=mean_errors, **hparams.execution)
 
     batches = dataset.batches(hparams)
     model.fit(
