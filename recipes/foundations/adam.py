@@ -33,7 +33,6 @@ class HParams(hparams.HParams):
     beta_1: Share = 0.9  # b1: share of the old mean gradient in the new one
     beta_2: Share = 0.999  # b2: share of the old mean squared gradient in the new one
     epsilon: Epsilon = 1e-7  # e: keeps a step small where the gradient has always been next to 0
-    jit_compile: bool = False  # the step is too small for XLA to pay
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -44,7 +44,6 @@ class HParams(hparams.HParams):
     multiple: Positive = 1.0  # the training that follows takes the suggested rate times this
     hidden_units: AtLeastOne = 64  # width of the hidden layer
     epochs: int = 5  # passes over the training data, in the training that follows
-    jit_compile: bool = False  # the step is too small for XLA to pay
 
 
 def load_data(hparams: HParams) -> data.Dataset:

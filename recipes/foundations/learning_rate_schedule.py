@@ -45,7 +45,6 @@ class HParams(hparams.HParams):
     warm_up: Share = 0.1  # share of all updates that the warm-up takes
     final: Annotated[float, Gt(0), Le(1)] = 0.01  # what is left of the highest rate in the end, as a share of it
     epochs: int = 20
-    jit_compile: bool = False  # the step is too small for XLA to pay
 
 
 def load_data(hparams: HParams) -> data.Dataset:

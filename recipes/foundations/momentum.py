@@ -36,7 +36,6 @@ class HParams(hparams.HParams):
     learning_rate: float = 0.1  # a: step size along the moving average
     momentum: Share = 0.9  # g: share of the old average in the new one
     epochs: int = 50
-    jit_compile: bool = False  # the step is too small for XLA to pay
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -34,7 +34,6 @@ class HParams(hparams.HParams):
     learning_rate: float = 0.01  # a: about how far every weight moves in a step, whatever the size of its gradient
     rho: Share = 0.9  # share of the old mean in the new one
     epsilon: Epsilon = 1e-7  # e: keeps a step small where the gradient has always been next to 0
-    jit_compile: bool = False  # the step is too small for XLA to pay
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -39,7 +39,6 @@ class HParams(hparams.HParams):
     batch_size: int = 16  # examples in one update of the second training; the first one takes single examples
     learning_rate: float = 0.1  # step size at the start
     epochs: int = 50
-    jit_compile: bool = False  # the step is too small for XLA to pay
 
 
 def load_data(hparams: HParams) -> data.Dataset:

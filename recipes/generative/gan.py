@@ -49,6 +49,7 @@ class HParams(hparams.HParams):
     learning_rate: float = 0.002  # of the generator, at the start
     discriminator_learning_rate: Positive = 0.01  # at the start; the faster learner of the two
     epochs: int = 60
+    jit_compile: bool = True  # the step is large enough for XLA to pay
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -41,7 +41,6 @@ class HParams(hparams.HParams):
     dropout: Share = 0.2  # share of the hidden units that each step drops
     learning_rate: float = 0.01  # step size of the optimizer
     epochs: int = 20
-    jit_compile: bool = False  # the step is too small for XLA to pay
 
 
 def load_data(hparams: HParams) -> list[data.Dataset]:

@@ -35,7 +35,6 @@ class HParams(hparams.HParams):
     factor: Annotated[float, Gt(0), Lt(1)] = 0.3  # what the learning rate is multiplied by then
     hidden_units: AtLeastOne = 64  # width of each of the two hidden layers
     epochs: int = 200  # passes over the training data at most
-    jit_compile: bool = False  # the step is too small for XLA to pay
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -41,7 +41,6 @@ class HParams(hparams.HParams):
     l2: NotNegative = 0.05  # weight of sum w^2 in the loss
     learning_rate: float = 0.05  # step size at the start
     epochs: int = 300
-    jit_compile: bool = False  # the step is too small for XLA to pay
 
 
 def load_data(hparams: HParams) -> data.Dataset:

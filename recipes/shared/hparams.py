@@ -52,7 +52,7 @@ class HParams:
     steps_per_execution: AtLeastOne | None = (
         None  # batches in one call; if not given, fit takes 1, the loop a whole epoch
     )
-    jit_compile: bool = True  # compile with XLA
+    jit_compile: bool = False  # compile with XLA, which pays for steps that compute much
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -43,7 +43,6 @@ class HParams(hparams.HParams):
     learning_rate: float = 0.01  # step size of the optimizer
     batch_size: int = 64
     epochs: int = 20
-    jit_compile: bool = False  # the step is too small for XLA to pay
 
 
 def load_data(hparams: HParams) -> data.Dataset:

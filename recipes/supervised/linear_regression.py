@@ -39,7 +39,6 @@ class HParams(hparams.HParams):
     momentum: Share = 0.98  # share of the last step that is kept in the next
     batch_size: int = 47  # a sixth of the 282 training rows: no batch is short, and so none of its examples weighs more
     epochs: int = 500  # passes over the training data: many, because some of the ten features are nearly collinear
-    jit_compile: bool = False  # the step is too small for XLA to pay
 
 
 def load_data(hparams: HParams) -> data.Dataset:

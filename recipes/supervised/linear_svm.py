@@ -42,7 +42,6 @@ class HParams(hparams.HParams):
     learning_rate: float = 0.3  # step size at the start
     momentum: Share = 0.9  # share of the last step that is kept in the next
     epochs: int = 200
-    jit_compile: bool = False  # the step is too small for XLA to pay
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -46,7 +46,6 @@ class HParams(hparams.HParams):
     momentum: Share = 0.95  # share of the last step that is kept in the next
     batch_size: int = 182  # half of the 364 training rows: no batch is short, and so none of its examples weighs more
     epochs: int = 800  # passes over the training data: many, because some of the thirty features are nearly collinear
-    jit_compile: bool = False  # the step is too small for XLA to pay
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -24,6 +24,7 @@ from recipes.shared.run import Run
 class HParams(hparams.HParams):
     data: str = "digits"
     hidden_units: AtLeastOne = 64  # width of each of the two hidden layers
+    jit_compile: bool = True  # the step is large enough for XLA to pay
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -41,6 +41,7 @@ class HParams(hparams.HParams):
     learning_rate: float = 0.01  # step size at the start
     batch_size: int = 64
     epochs: int = 30
+    jit_compile: bool = True  # the step is large enough for XLA to pay
 
 
 def load_data(hparams: HParams) -> data.Dataset:

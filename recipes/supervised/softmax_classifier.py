@@ -33,6 +33,7 @@ class HParams(hparams.HParams):
     hidden_units: AtLeastOne = 10  # width of the hidden layer
     learning_rate: float = 0.01  # step size of plain gradient descent
     epochs: int = 100
+    jit_compile: bool = True  # the step is large enough for XLA to pay
 
 
 def load_data(hparams: HParams) -> data.Dataset:

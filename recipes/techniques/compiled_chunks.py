@@ -41,6 +41,7 @@ class HParams(hparams.HParams):
     data: str = "digits"
     hidden_units: AtLeastOne = 64  # width of each of the two hidden layers
     steps_per_execution: int | None = None  # batches in a chunk, a call of callbacks; 100 if not given
+    jit_compile: bool = True  # the step is large enough for XLA to pay
 
 
 def load_data(hparams: HParams) -> data.Dataset:

@@ -107,7 +107,7 @@ def test_used_leaves_out_what_the_recipe_has_no_use_for():
         "seed": 0,
         "train_on_validation": False,
         "steps_per_execution": None,
-        "jit_compile": True,
+        "jit_compile": False,
         "clip_norm": 2.0,
     }
     assert HParams().used()["batch_size"] == 32
