@@ -11,6 +11,10 @@ when called, draws nothing: it reconstructs x from m. (Kingma and Welling 2014.)
 This side writes out the training step; its twin in `recipes` overrides `compute_loss`, which `model.fit` calls.
 
     recipes loop variational_autoencoder
+
+Measured on the test part of breast_cancer, seed 0: negative ELBO 30.13 nats, of which 3.03 are KL; both sides end with
+the same bytes; a steady epoch takes 336 ms by fit, 70 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD
+EPYC shared with much other work, 2026-11-25).
 """
 
 import keras

@@ -18,6 +18,10 @@ This side overrides `compute_loss`, which `model.fit` calls; its twin in `custom
     recipes fit variational_autoencoder --kind dense --data digits --latent-size 8 --hidden-units 64
     recipes fit variational_autoencoder --kind convolutional --data mnist --batch-size 128 --learning-rate 0.001
         --epochs 30
+
+Measured on the test part of breast_cancer, seed 0: negative ELBO 30.13 nats, of which 3.03 are KL; both sides end with
+the same bytes; a steady epoch takes 336 ms by fit, 70 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD
+EPYC shared with much other work, 2026-11-25).
 """
 
 import math

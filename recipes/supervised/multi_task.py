@@ -12,6 +12,10 @@ This side puts the sum into the `compute_loss` of the model that `model.fit` tra
 it into the training step.
 
     recipes fit multi_task
+
+Measured on two_tasks, seed 0: the learned standard deviations are 0.1034 and 0.998, the true ones 0.1 and 1; both sides
+end with the same bytes; a steady epoch takes 677 ms by fit, 82 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores
+of an AMD EPYC shared with much other work, 2026-11-25).
 """
 
 from dataclasses import dataclass
