@@ -245,7 +245,7 @@ def test_no_step_that_was_made_before_is_made_again(tmp_path, cut_off):
     assert begun.begun == ["epoch 1", 12, 16, "epoch 2", 0, 4, 8, 12, 16]
 
 
-@pytest.mark.parametrize("side", ["fit", "custom_loop"])
+@pytest.mark.parametrize("side", [slow("fit"), "custom_loop"])
 def test_the_points_of_tensorboard_are_those_of_a_run_that_was_not_cut_off(tmp_path, cut_off, side):
     """But for those of speed; a step that was logged before it was cut off may be there twice."""
 
