@@ -391,26 +391,16 @@ def test_the_final_scores_of_both_parts_are_those_of_scikit_learn(images, table,
         for part in ("validation", "test")
     }
     report = json.loads((run.folder / "report.json").read_text())
-<<<<<<< HEAD
     rounding = {"rel": 1e-5, "abs": 1e-6}  # R2 is 1 less a quotient, and may be near 0
     assert report["validation_metrics"] == run.validation_metrics == pytest.approx(expected["validation"], **rounding)
     assert report["metrics"] == pytest.approx(expected["test"] | {"loss": results["loss"]}, **rounding)
-=======
-    near = {"rel": 1e-5, "abs": 1e-6}  # an R2 near 0 is the difference of numbers near 1
-    assert report["validation_metrics"] == run.validation_metrics == pytest.approx(expected["validation"], **near)
-    assert report["metrics"] == pytest.approx(expected["test"] | {"loss": results["loss"]}, **near)
->>>>>>> e8e7926 (Tests of finish follow)
     assert expected["validation"] != expected["test"]
     for part, reported in (("validation", run.validation_metrics), ("test", run.metrics)):
         points = {tag: point for tag, point in read_scalars(run.folder / part).items() if tag.startswith("final_")}
         assert points.keys() == {f"final_{name}" for name in reported}
         assert {step for step, _ in points.values()} == {updates}
         values = {name: points[f"final_{name}"][1] for name in expected[part]}
-<<<<<<< HEAD
         assert values == pytest.approx(expected[part], **rounding)
-=======
-        assert values == pytest.approx(expected[part], **near)
->>>>>>> e8e7926 (Tests of finish follow)
 
 
 def test_what_the_side_measured_itself_is_not_overwritten_by_the_scores(images, tmp_path):
