@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 
 from custom_loops.loop import Loop
-from recipes.generative.gan import HParams, build_model, load_data, make_optimizers, score
+from recipes.generative.gan import HParams, build_model, draw_samples, load_data, make_optimizers, score
 from recipes.shared.run import Run
 
 
@@ -53,7 +53,8 @@ def train(hparams: HParams, run: Run) -> None:
     optimizers = {discriminator_optimizer: discriminator, generator_optimizer: generator}
     loop = Loop(model, train_step, None, [discriminator_loss, generator_loss], optimizers, **hparams.execution)
     batches = dataset.batches(hparams)
-    loop.train(batches, epochs=hparams.epochs, callbacks=run.callbacks(batches), verbose=run.verbose)
+    callbacks = run.callbacks(batches, run.pictures("samples", draw_samples, every=10))
+    loop.train(batches, epochs=hparams.epochs, callbacks=callbacks, verbose=run.verbose)
     run.finish(model, None, score(model, hparams, dataset))
 
 

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 from recipes.shared import data, hparams, schedules
 from recipes.shared.constraints import AtLeastOne, Positive
@@ -139,6 +140,20 @@ def score(model: Gan, hparams: HParams, dataset: data.Dataset) -> dict[str, floa
     }
 
 
+def draw_samples(model: Gan) -> Figure:
+    """Return a picture of what the generator makes of the same draws of z: 64 images, or points in a plane."""
+    noise = keras.random.normal((64, *model.generator.input_shape[1:]), seed=0)
+    samples = keras.ops.convert_to_numpy(model(noise))
+    figure = Figure(figsize=(4, 4), layout="constrained")
+    if samples.ndim == 2:
+        figure.subplots().scatter(samples[:, 0], samples[:, 1])
+        return figure
+    for axes, image in zip(figure.subplots(8, 8).flat, samples, strict=True):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=1)
+        axes.axis("off")
+    return figure
+
+
 class TrainedByFit(Gan):
     """A `Gan` whose `compile` takes two optimizers, and whose `train_step` makes an update of each network."""
 
@@ -194,7 +209,7 @@ def train(hparams: HParams, run: Run) -> None:
         shuffle=False,  # `batches` has shuffled
         initial_epoch=run.first_epoch,
         epochs=hparams.epochs,
-        callbacks=run.callbacks(batches),
+        callbacks=run.callbacks(batches, run.pictures("samples", draw_samples, every=10)),
         verbose=run.verbose,
     )
     run.finish(model, None, score(model, hparams, dataset))
