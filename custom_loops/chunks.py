@@ -154,7 +154,7 @@ class Chunks:
         one_batch = self._on_replicas.get_concrete_function(specs, tf.TensorSpec((None,), rows.dtype), gather)
         results = tf.TensorArray(tf.float32, size=tf.shape(rows)[0], element_shape=one_batch.output_shapes)
         for index in tf.range(begin, end):
-            results = results.write(index, one_batch(arrays, rows[index]))
+            results = results.write(index, one_batch(arrays, rows[index], gather))
         stacked = results.stack()
         strategy = tf.distribute.get_strategy()
         if strategy.num_replicas_in_sync == len(strategy.extended.worker_devices):  # all in this process
