@@ -12,9 +12,9 @@ This side writes out the training step; its twin in `recipes` overrides `compute
 
     recipes loop variational_autoencoder
 
-Measured on the test part of breast_cancer, seed 0: negative ELBO 30.13 nats, of which 3.03 are KL; both sides end with
-the same bytes; a steady epoch takes 336 ms by fit, 70 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD
-EPYC shared with much other work, 2026-11-25).
+Measured on the training part of breast_cancer, seeds 0, 1 and 2: the expected loss is 31.73, 31.60 and 31.45 nats, and
+PCA's bound 31.36; both sides end with the same bytes, with XLA too. MNIST, after 2 epochs on 60,000 images: 173.4 =
+169.0 + 4.4; keras.io: 150.4 after 30 on 70,000 (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-25).
 """
 
 import keras
@@ -35,7 +35,7 @@ def train(hparams: HParams, run: Run) -> None:
     reconstruction_loss = keras.metrics.Mean(name="reconstruction_loss")
     kl_loss = keras.metrics.Mean(name="kl_loss")
 
-    def negative_elbo(x, training):
+    def negative_elbo(x: tf.Tensor, training: bool) -> tf.Tensor:
         mean, log_variance = model.encoder(x, training=training)
         z = mean + tf.exp(0.5 * log_variance) * model.noise(tf.shape(mean))
         reconstruction = model.negative_log_likelihood(x, model.decoder(z, training=training))

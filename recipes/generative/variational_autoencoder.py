@@ -17,11 +17,11 @@ This side overrides `compute_loss`, which `model.fit` calls; its twin in `custom
     recipes fit variational_autoencoder
     recipes fit variational_autoencoder --kind dense --data digits --latent-size 8 --hidden-units 64
     recipes fit variational_autoencoder --kind convolutional --data mnist --batch-size 128 --learning-rate 0.001
-        --epochs 30
+        --epochs 30 --train-on-validation
 
-Measured on the test part of breast_cancer, seed 0: negative ELBO 30.13 nats, of which 3.03 are KL; both sides end with
-the same bytes; a steady epoch takes 336 ms by fit, 70 ms by the loop (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD
-EPYC shared with much other work, 2026-11-25).
+Measured on the training part of breast_cancer, seeds 0, 1 and 2: the expected loss is 31.73, 31.60 and 31.45 nats, and
+PCA's bound 31.36; both sides end with the same bytes, with XLA too. MNIST, after 2 epochs on 60,000 images: 173.4 =
+169.0 + 4.4; keras.io: 150.4 after 30 on 70,000 (TensorFlow 2.21, Keras 3.15.1, 2 cores of an AMD EPYC, 2026-11-25).
 """
 
 import math
@@ -133,30 +133,28 @@ def build_model(
     def hidden() -> list[keras.layers.Layer]:
         return [] if hparams.kind == "linear" else [layers.Dense(hparams.hidden_units, activation="relu")]
 
-    def options(filters: int, activation: str = "relu", strides: int = 2) -> dict[str, Any]:
-        return {"filters": filters, "kernel_size": 3, "strides": strides, "padding": "same", "activation": activation}
-
     if convolutional:
         height, width, channels = (*shape, 1)[:3]
-        first, second = hparams.filters, 2 * hparams.filters
+        small = height // 4, width // 4, 2 * hparams.filters
+        halve = {"kernel_size": 3, "strides": 2, "padding": "same", "activation": "relu"}  # transposed, they double
         reduce = [
             layers.Reshape((height, width, channels)),
-            layers.Conv2D(**options(first)),
-            layers.Conv2D(**options(second)),
+            layers.Conv2D(hparams.filters, **halve),
+            layers.Conv2D(2 * hparams.filters, **halve),
         ]
-        small = height // 4, width // 4, second
         enlarge = [
             layers.Dense(math.prod(small), activation="relu"),
             layers.Reshape(small),
-            layers.Conv2DTranspose(**options(second)),
-            layers.Conv2DTranspose(**options(first)),
-            layers.Conv2DTranspose(**options(channels, "sigmoid", strides=1)),
+            layers.Conv2DTranspose(2 * hparams.filters, **halve),
+            layers.Conv2DTranspose(hparams.filters, **halve),
+            layers.Conv2DTranspose(channels, 3, padding="same", activation="sigmoid"),
         ]
     else:
         reduce, enlarge = [], [*hidden(), layers.Dense(math.prod(shape))]
 
-    x = keras.Input(shape)
-    features = keras.Sequential([*reduce, layers.Flatten(), *hidden()])(x)
+    x = features = keras.Input(shape)
+    for layer in (*reduce, layers.Flatten(), *hidden()):
+        features = layer(features)
     mean = layers.Dense(hparams.latent_size, name="mean")(features)
     if hparams.kind == "linear":  # the same for all examples
         constant = layers.Dense(hparams.latent_size, use_bias=False, kernel_initializer="zeros", name="log_variance")
@@ -164,10 +162,7 @@ def build_model(
     else:
         log_variance = layers.Dense(hparams.latent_size, name="log_variance")(features)
     encoder = keras.Model(x, [mean, log_variance], name="encoder")
-    decoder = keras.Sequential(
-        [keras.Input((hparams.latent_size,)), *enlarge, layers.Reshape(shape)],
-        name="decoder",
-    )
+    decoder = keras.Sequential([keras.Input((hparams.latent_size,)), *enlarge, layers.Reshape(shape)], name="decoder")
     model = kind(encoder, decoder, convolutional, hparams.seed)
     model.build((None, *shape))
     return model
