@@ -6,9 +6,10 @@
 A weight of k is k copies of the example, but the loss is divided by the number of examples and not by the sum of their
 weights. So the copies would have to be trained with the learning rate times sum(w) / n, which is 1 for these weights.
 
-The same linear classifier is trained without and with them. Weights move the border between the classes, and so the
-recall of the rare one (with a loss in precision); the order in which the examples come by their logits, which the AUC
-measures, hardly changes. The probabilities are those of a data set in which all classes are equally frequent.
+The same linear classifier is trained without and with them. Weights multiply the odds of the rare class: more of it is
+found, at the price of precision and accuracy, and the probabilities are those of data with as many examples of each
+class. How well the classifier tells the classes apart hardly changes: the AUC stays, and a lower threshold would find
+the rare class without weights, too.
 
 This side looks the weights up inside the loss; its twin in `recipes` gives `class_weight` to `model.fit`.
 
