@@ -68,6 +68,21 @@ class Chunks:
             results = program(*leaves, chunk.rows, chunk.begin, chunk.end).numpy()[chunk.begin : chunk.end]
         return self._named(results)
 
+    def variables(self, batch: tuple[Nest, ...]) -> list[tf.Variable]:
+        """Return all that the step reads or writes, in the order in which it does: its graph says it.
+
+        Under a strategy the graph has the parts of variables that are on each device, and an eager step has none: there
+        it is the metrics alone, what callbacks do not find by way of the model.
+
+        Args:
+            batch: for the shapes.
+        """
+        if self._replicas or self._eager:
+            return [variable for metric in self._metrics for variable in metric.variables]
+        graph = self.step.get_concrete_function(*tf.nest.map_structure(any_examples, batch)).graph
+        by_handle = {id(variable.handle): variable for variable in graph.variables}  # in the order of a set
+        return [by_handle[id(capture)] for capture in graph.external_captures if id(capture) in by_handle]
+
     def _flat_results(self, step: Step) -> Callable[..., tf.Tensor]:
         """Return the function from a batch to what `step` returns and the metrics after it: (values,), float32."""
 

@@ -1,19 +1,17 @@
 """Drives a `train_step` as `model.fit` drives its own: epochs, executions, validation, callbacks.
 
-What it does is what fit does, with the same bits in the end (docs/why-results-differ.md). How it is faster is in
-`chunks.py`.
+The bits are those of fit (docs/why-results-differ.md); how it is faster is in `chunks.py`.
 """
 
-import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from custom_loops.chunks import Chunks, Step, any_examples, measured
+from custom_loops.chunks import Chunks, Step, measured
 from recipes.shared.batches import Batches, Execution, Misuse
-from recipes.shared.callbacks import Hooks, StepCallback
+from recipes.shared.callbacks import Hooks, StepCallback, misuse_in_one_line
 
 ONE_DEVICE = (
     "a train step without a Keras optimizer trains on one device: under a strategy it would have to add up the"
@@ -109,7 +107,7 @@ class Loop:
         hooks = Hooks(model, callbacks, epochs=epochs, steps=batches.steps, verbose=verbose, loop=self)
         watching = [callback for callback in hooks.callbacks if isinstance(callback, StepCallback)]
         self.batches = batches
-        with _explained():
+        with misuse_in_one_line():
             hooks.on_train_begin()
             for epoch in range(batches.first_epoch, epochs):
                 self._reset()
@@ -139,7 +137,7 @@ class Loop:
         Raises:
             Misuse: there is no such part, or no test step.
         """
-        with _explained():
+        with misuse_in_one_line():
             return self._evaluate(batches.executions_in_order(part), keras.callbacks.CallbackList())
 
     @property
@@ -153,17 +151,8 @@ class Loop:
         return self._steps[1]
 
     def variables(self) -> list[tf.Variable]:
-        """Return all that the train step reads or writes, in the order in which it does: its graph says it.
-
-        Under a strategy the graph has the parts of variables that are on each device, and an eager step has none: there
-        it is the metrics alone, what callbacks do not find by way of the model.
-        """
-        if tf.distribute.has_strategy() or self._options["run_eagerly"]:
-            return [variable for metric in self.metrics for variable in metric.variables]
-        specs = tf.nest.map_structure(any_examples, self.batches.example(1))
-        graph = self.train_step.get_concrete_function(*specs).graph
-        by_handle = {id(variable.handle): variable for variable in graph.variables}  # in the order of a set
-        return [by_handle[id(capture)] for capture in graph.external_captures if id(capture) in by_handle]
+        """Return what the train step reads or writes, as far as `Chunks.variables` finds it."""
+        return self._train_chunks.variables(self.batches.example(1))
 
     def _compile(self) -> None:
         """Trace the steps anew if other variables are trained than before, as after unfreezing a layer."""
@@ -172,10 +161,9 @@ class Loop:
         if trained == self._trained:
             return
         self._trained = trained
-        train_step, test_step = self._steps
-        self._train_chunks = Chunks(train_step, self.metrics, one_program=self._one_program, **self._options)
+        self._train_chunks = Chunks(self._steps[0], self.metrics, one_program=self._one_program, **self._options)
         # validation and test share one, nested, so that no short run waits for another compilation
-        self._test_chunks = None if test_step is None else Chunks(test_step, self.metrics, **self._options)
+        self._test_chunks = Chunks(self.test_step, self.metrics, **self._options) if self.test_step else None
 
     def _evaluate(self, executions: Iterable[Execution], hooks: keras.callbacks.CallbackList) -> dict[str, Any]:
         if self._test_chunks is None:
@@ -208,19 +196,3 @@ class Loop:
         """Return the metrics by name, as fit's logs have them: a number, or an array where there are several."""
         arrays = {name: keras.ops.convert_to_numpy(value) for name, value in measured(self.metrics).items()}
         return {name: float(array) if array.ndim == 0 else array for name, array in arrays.items()}
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Keep to one line what AutoGraph tells of a step's misuse, and what Keras says of a model that is not compiled."""
-    try:
-        yield
-    except Misuse as error:
-        raise Misuse(str(error).rpartition("Misuse: ")[2].strip()) from None
-    except ValueError as error:
-        if "call `compile()`" not in str(error):
-            raise
-        raise Misuse(
-            "a callback needs a compiled model, and a custom loop has none; use it on the fit side,"
-            " or let it call the model instead of fit, evaluate or predict"
-        ) from error

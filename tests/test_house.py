@@ -92,6 +92,10 @@ def test_what_drives_a_loop_can_be_taken_along(name):
             assert module.split(".")[0] in allowed or module in each_other, module
 
 
+def test_the_driver_fits_on_a_few_pages():
+    assert len((ROOT / "custom_loops" / "loop.py").read_text(encoding="utf-8").splitlines()) < 200
+
+
 HPARAMS = ("hparams", "values")  # what a recipe calls them
 
 

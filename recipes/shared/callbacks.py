@@ -1,5 +1,6 @@
 """What callbacks of a loop can see beyond those of fit, and their calls in fit's order for a loop written by hand."""
 
+import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from recipes.shared.batches import Batches
+from recipes.shared.batches import Batches, Misuse
 
 Logs = Mapping[str, Any] | None
 
@@ -129,3 +130,19 @@ class Hooks(keras.callbacks.CallbackList):
     def variables(self) -> list[tf.Variable] | None:
         """Return None: what the loop's own code changes is not known, so it resumes at the beginning of an epoch."""
         return None
+
+
+@contextlib.contextmanager
+def misuse_in_one_line() -> Iterator[None]:
+    """Keep to one line what AutoGraph tells of a step's misuse, and what Keras says of a model that is not compiled."""
+    try:
+        yield
+    except Misuse as error:
+        raise Misuse(str(error).rpartition("Misuse: ")[2].strip()) from None
+    except ValueError as error:
+        if "call `compile()`" not in str(error):
+            raise
+        raise Misuse(
+            "a callback needs a compiled model, and a custom loop has none; use it on the fit side,"
+            " or let it call the model instead of fit, evaluate or predict"
+        ) from error
