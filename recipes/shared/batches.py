@@ -250,6 +250,8 @@ class Batches(keras.callbacks.Callback):
         self.batch_size, self.seed = batch_size, seed
         self.first_epoch = self.first_step = 0
         self._stream: Any = None if isinstance(train, tuple | list) else train
+        if not hasattr(train, "blocks") and self._stream is not None:
+            raise Misuse("the training part must be a tuple, (x,), (x, y) or (x, y, weights), or a stream")
         self._parts = {
             name: _tensors(part)
             for name, part in (("train", train), ("validation", validation), ("test", test))
