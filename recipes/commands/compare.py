@@ -152,8 +152,8 @@ def _compare_subject(
     Raises:
         UsageError: a side stopped for a mistake of the user's.
     """
-    own = subject.fit.fields["data"].default  # of a recipe that has no use for --data
-    result = report.Result(subject.name, str(hparams.get("data", own)), folder)
+    values = {name: field.default for name, field in subject.fit.fields.items()} | hparams  # --data may be unused
+    result = report.Result(subject.name, str(values.get("data", "")), folder)
     for name, source in subject.sources.items():
         if options.resume and resuming.ended(folder / name):
             result.sides[name] = _read_side(folder / name, source)

@@ -89,7 +89,7 @@ def test_a_weight_of_k_is_k_copies_at_the_rate_divided_by_the_mean_weight(
         assert np.abs(theirs - before).max() > 0.1
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", [slow("fit"), "custom_loop"])
 def test_the_loss_of_an_epoch_is_divided_by_the_examples_and_that_of_validation_has_no_weights(trained, side):
     """At a rate that moves nothing, NumPy knows both. 48 does not divide the training part."""
     weighted = trained("class_weights", side, learning_rate=1e-12, epochs=1, batch_size=48).children[1]
@@ -115,6 +115,7 @@ def test_the_recall_of_a_class_is_the_share_of_its_examples_that_are_found():
     assert float(recall.result()) == 0.5
 
 
+@pytest.mark.slow
 def test_three_classes_of_other_data_are_identical_too(trained):
     runs = [trained("class_weights", side, data="wine", epochs=2, batch_size=32, balance=0.5) for side in SIDES]
     result = parity.compare(runs[0].folder, runs[1].folder)
