@@ -380,8 +380,8 @@ def test_folders(folder, load, tried, found, draw, stream):
     except UsageError as error:
         check_refusal(error, place)
         return
-    blocks = list(dataset.train.feed(1, None)(0, 0))
-    assert sum(len(rows) for _, _, rows in blocks) == len(dataset.train)
+    blocks = list(dataset.train.blocks(1, None)(0, 0))
+    assert sum(len(rows) for _, rows in blocks) == len(dataset.train)
 
 
 def table(folder, text, **encoding):

@@ -149,7 +149,7 @@ def _check(source: Source, values: dict[str, Any]) -> None:
     from recipes.shared.hparams import HParams
 
     for name, value in values.items():
-        condition = constraints.broken(_type(source, source.fields[name].annotation), value)
+        condition = constraints.broken(type_of(source, name), value)
         if condition is not None:
             raise UsageError(f"{_flag(name)} is {value}; it must be {condition}")
 
@@ -168,9 +168,14 @@ def _type(source: Source, annotation: str) -> Any:
         ) from error
 
 
+def type_of(source: Source, name: str) -> Any:
+    """Return the type of a hyper-parameter, with its constraints."""
+    return _type(source, source.fields[name].annotation)
+
+
 def base_type(source: Source, name: str) -> Any:
     """Return the type of a hyper-parameter without its constraints: `int` of `AtLeastOne`."""
-    hint = _type(source, source.fields[name].annotation)
+    hint = type_of(source, name)
     return get_args(hint)[0] if get_origin(hint) is Annotated else hint
 
 

@@ -5,7 +5,7 @@ TensorFlow is not imported, so that a mistyped value is refused at once.
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -22,9 +22,12 @@ def broken(hint: Any, value: Any) -> str | None:
     """Return the first constraint that `value` does not meet, as in "at least 1"; None if it meets all.
 
     Args:
-        hint: a type, perhaps with constraints (`Annotated[int, Ge(1)]`), perhaps one of several (`AtLeastOne | None`).
+        hint: a type, perhaps with constraints (`Annotated[int, Ge(1)]`), perhaps one of several (`AtLeastOne | None`),
+            or `Literal`.
         value: None if nothing was given, which meets every constraint.
     """
+    if get_origin(hint) is Literal and value not in get_args(hint):
+        return f"one of {', '.join(map(str, get_args(hint)))}"
     bounds = _bounds(hint) if value is not None else ()
     return next((_in_words(bound) for bound in bounds if not _holds(bound, value)), None)
 

@@ -49,9 +49,7 @@ class HParams:
     epochs: AtLeastOne = 10  # passes over the training data
     seed: Seed = 0  # of the initial weights, the order of the examples, and dropout
     train_on_validation: bool = False  # train on the validation part too; what is measured on it then says nothing
-    steps_per_execution: AtLeastOne | None = (
-        None  # batches in one call; if not given, fit takes 1, the loop a whole epoch
-    )
+    steps_per_execution: AtLeastOne | None = None  # batches in one call; if not given, fit takes 1, the loop an epoch
     jit_compile: bool = False  # compile with XLA, which pays for steps that compute much
 
     def __post_init__(self) -> None:

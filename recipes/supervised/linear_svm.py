@@ -36,9 +36,7 @@ class HParams(hparams.HParams):
     objective: ClassVar[str] = "val_accuracy"  # the loss holds the penalty, and C weighs it
 
     data: str = "breast_cancer"
-    C: Annotated[float, Gt(0)] = (
-        1.0  # cost of a margin violation, as in scikit-learn: a larger C penalises the weights less
-    )
+    C: Annotated[float, Gt(0)] = 1.0  # cost of a margin violation, as in scikit-learn; a larger one, a smaller penalty
     learning_rate: float = 0.3  # step size at the start
     momentum: Share = 0.9  # share of the last step that is kept in the next
     epochs: int = 200

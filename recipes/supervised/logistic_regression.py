@@ -39,9 +39,7 @@ class HParams(hparams.HParams):
     objective: ClassVar[str] = "val_accuracy"  # the loss holds the penalty, and C weighs it
 
     data: str = "breast_cancer"
-    C: Annotated[float, Gt(0)] = (
-        1.0  # inverse of the penalty's strength, as in scikit-learn: a larger C penalises the weights less
-    )
+    C: Annotated[float, Gt(0)] = 1.0  # inverse of the penalty's strength, as in scikit-learn
     learning_rate: float = 0.3  # step size at the start
     momentum: Share = 0.95  # share of the last step that is kept in the next
     batch_size: int = 182  # half of the 364 training rows: no batch is short, and so none of its examples weighs more

@@ -123,7 +123,7 @@ def test_the_saved_model_reconstructs(trained, kind):
     ("settings", "reason"),
     [
         ({"kind": "convolutional"}, "needs images whose height and width can be halved twice"),
-        ({"kind": "deep"}, "--kind is deep; it must be linear, dense or convolutional"),
+        ({"kind": "deep"}, "--kind is deep; it must be one of linear, dense, convolutional"),
         ({"latent_size": 0}, "--latent-size is 0; it must be at least 1"),
     ],
 )

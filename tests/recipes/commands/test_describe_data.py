@@ -162,7 +162,7 @@ def test_an_embedded_set_is_shown(show):
         (["digits", "--sheet", "."], "is a folder; name a file"),
         (["digits", "--channels-first"], "--channels-first is for images"),
         (["x.csv", "--image-size", "4", "4"], "--image-size resizes the images of a folder"),
-        (["x.csv", "--split-seed", "-1"], "--split-seed is -1; it must be between 0"),
+        (["x.csv", "--split-seed", "-1"], "--split-seed is -1; it must be at least 0"),
     ],
 )
 def test_mistakes_are_told_in_one_line(show, table, args, says):

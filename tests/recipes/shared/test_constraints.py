@@ -1,5 +1,5 @@
 import math
-from typing import Annotated, get_args
+from typing import Annotated, Literal, get_args
 
 import annotated_types
 import pytest
@@ -21,6 +21,7 @@ from recipes.shared.constraints import AtLeastOne, NotNegative, Positive, Seed, 
         (Share, -0.1, "at least 0"),
         (Seed, 2**32, "below 4294967296"),
         (Annotated[float, annotated_types.Le(1)], 1.5, "at most 1"),
+        (Literal["cosine", "step"], "linear", "one of cosine, step"),
     ],
 )
 def test_the_first_constraint_that_is_not_met_is_said(hint, value, says):
@@ -38,6 +39,7 @@ def test_the_first_constraint_that_is_not_met_is_said(hint, value, says):
         (Share, 0.999),
         (Seed, 2**32 - 1),
         (int, -5),
+        (Literal["cosine", "step"], "step"),
         (tuple[str, ...], ("a",)),
     ],
 )

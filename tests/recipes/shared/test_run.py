@@ -540,7 +540,11 @@ def test_the_rate_of_a_step_without_an_optimizer_reaches_tensorboard(tmp_path):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     batches = Batches((np.ones((6, 1), np.float32),), 2)
     loop = Loop(model, lambda x: {"loss": tf.reduce_mean(model(x))})
-    loop.train(batches, epochs=2, callbacks=run.callbacks(batches, learning_rate=lambda made: 1.0 / (made + 1)))
+    loop.train(
+        batches,
+        epochs=2,
+        callbacks=run.callbacks(batches, learning_rate=lambda made: 1.0 / (tf.cast(made, tf.float32) + 1)),
+    )
     run.close()
     points = EventAccumulator(str(tmp_path / "train")).Reload().Scalars("step_learning_rate")
     rates = [(point.step, point.value) for point in points]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from recipes.shared import scores
+from recipes.shared.tasks import classification
 from recipes.shared.tensorboard_logging import pictures
 
 RANDOM = np.random.default_rng(0)
@@ -73,7 +73,7 @@ def test_colours_are_shares_of_a_row_and_a_class_without_examples_has_none():
 
 def test_one_logit_stands_for_two_classes():
     logits, labels = np.array([[2.0], [-1.0], [0.5], [-3.0], [1.0]]), np.array([1, 1, 0, 0, 1])
-    predictions = scores.probabilities(logits).argmax(axis=1)
+    predictions = classification.probabilities(logits, "logits").argmax(axis=1)
     counts, title = matrix_of(pictures.confusion_matrix(labels, predictions, ("no", "yes")))
     assert counts.tolist() == [[1, 1], [1, 2]]
     assert title == "3 of 5 right"
@@ -158,7 +158,7 @@ def test_a_model_without_mistakes_has_none_to_show(x):
 
 
 def test_mistakes_of_one_logit():
-    probabilities = scores.probabilities(np.array([[3.0], [-2.0], [1.0]]))
+    probabilities = classification.probabilities(np.array([[3.0], [-2.0], [1.0]]), "logits")
     (axes,) = drawn(pictures.worst_mistakes(np.zeros((3, 2)), np.array([0, 0, 1]), probabilities, ("no", "yes")))
     cells = {place: cell.get_text().get_text() for place, cell in axes.tables[0].get_celld().items()}
     assert [cells[1, column] for column in range(4)] == ["0", "no", "yes", f"{1 / (1 + np.exp(-3)):.3f}"]
