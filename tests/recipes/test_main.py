@@ -213,8 +213,8 @@ def test_a_reader_that_closes_the_pipe_early_causes_no_traceback(args, tmp_path)
 @pytest.mark.process
 def test_a_recipe_trains_as_a_script_and_as_a_module(args, side, python, tmp_path, names_in):
     process, imported = python(*args, "--epochs", "1", "--data", "iris", "--run", "mine")
-    assert process.stderr == ""
-    assert process.returncode == 0
+    assert process.returncode == 0, process.stderr
+    assert "Traceback" not in process.stderr  # TensorFlow, which the file imports first, writes there too
     assert "tensorflow" in imported
     assert "test: loss " in process.stdout
     folder = tmp_path / "cwd" / "logs" / "mlp_classifier" / "mine"
@@ -249,9 +249,7 @@ def test_a_script_of_ours_becomes_the_command_of_its_side(path, verb, monkeypatc
 def test_a_users_copy_of_a_recipe_runs_the_copy_and_not_the_original(tmp_path, monkeypatch, capsys):
     source = catalog.find("mlp_classifier").fit.path.read_text(encoding="utf-8")
     copy = tmp_path / "mlp_classifier.py"
-    copy.write_text(
-        source.replace("    hidden_units: AtLeastOne = 64", "    my_own_units: AtLeastOne = 64"), encoding="utf-8"
-    )
+    copy.write_text(source.replace("    hidden_units:", "    my_own_units:"), encoding="utf-8")
     monkeypatch.setattr(sys, "argv", [str(copy), "--help"])
     with pytest.raises(SystemExit) as stop:
         command.script(str(copy))
