@@ -86,6 +86,7 @@ def losses(board, run):
     return [value for _, _, value in points]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [slow("fit"), "custom_loop"])
 @pytest.mark.parametrize("jump", [-86400.0, 86400.0 * 365])
 def test_a_clock_that_jumps_changes_no_result(tmp_path, train_into, monkeypatch, side, jump):

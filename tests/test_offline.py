@@ -38,6 +38,7 @@ def test_training_and_comparing_need_no_network(tmp_path):
     assert not (tmp_path / "network-was-used").exists()
 
 
+@pytest.mark.slow
 def test_a_data_set_that_cannot_be_downloaded_ends_in_one_line_that_names_another(tmp_path):
     process = run(tmp_path, "fit", "mlp_classifier", "--data", "fashion_mnist")
     assert process.returncode == 2

@@ -49,6 +49,7 @@ def test_steps_are_traced_once_a_shape_and_never_after_the_first_epoch(
     assert counts == [(len(chunks), len(traced))] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, slow(ONE_PROGRAM)], ids=["graph", "one program"])
 def test_tensorflow_does_not_warn_of_shapes_and_loops_that_are_many(caplog, options):
     tensorflow = logging.getLogger("tensorflow")
@@ -126,6 +127,7 @@ def test_watching_changes_no_bit_and_traces_nothing_again(options, watched):
     assert traced == [(None, 5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_execution", [None, 5])
 def test_callbacks_get_the_loss_of_every_step_itself(steps_per_execution):
     callback, weights = Watching(), []

@@ -41,6 +41,7 @@ def test_stop_training_stops_where_fit_stops(steps_per_execution, stop_at):
     assert same_bytes(a.model, b.model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make_callbacks",
     [
@@ -425,6 +426,7 @@ def test_fit_on_a_stream_is_the_loop_on_it(in_memory_and_streamed, steps_per_exe
     assert same_bytes(a.model, b.model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("watched", [[0, 3, 11], slow(range(13))])
 def test_watched_steps_of_a_stream_are_chunks_of_their_own(in_memory_and_streamed, watched):
     plain, watching, a, b = loops.Watching(), loops.Watching(watched), classifier(), classifier()
@@ -437,6 +439,7 @@ def test_watched_steps_of_a_stream_are_chunks_of_their_own(in_memory_and_streame
     assert watching.all_values("loss").tolist() == plain.all_values("loss").tolist()
 
 
+@pytest.mark.slow
 def test_stopping_amid_a_stream_stops_it(in_memory_and_streamed):
     stops, both = [], []
     for batches in in_memory_and_streamed:

@@ -464,6 +464,7 @@ def test_what_is_decided_in_reading_the_data_is_said_once(in_process, tmp_path, 
     assert [job.hparams["drop"] for job in in_process] == [("a",)] * 4
 
 
+@pytest.mark.slow
 def test_several_recipes_share_the_flags_that_each_can_use(in_process, capsys):
     main(["compare", "linear_regression", "gradient_descent", "--batch-size", "64", "--epochs", "2"])
     assert [job.hparams.get("batch_size") for job in in_process] == [64, 64, None, None]

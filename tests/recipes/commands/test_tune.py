@@ -260,6 +260,7 @@ def test_any_error_of_a_recipe_is_a_failed_trial_and_its_traceback_is_kept(tune,
     assert "raise RuntimeError" in failure["details"]
 
 
+@pytest.mark.slow
 def test_with_a_budget_of_updates_all_batch_sizes_make_about_as_many(tune):
     grid = (
         "--no-jit-compile",
@@ -284,6 +285,7 @@ def test_with_a_budget_of_updates_all_batch_sizes_make_about_as_many(tune):
         assert trial["examples"] == trial["updates"] // steps[size] * 1149
 
 
+@pytest.mark.slow
 def test_hyperband_gives_few_trials_many_epochs_and_trains_them_from_the_start(tune):
     code, output = tune("--no-jit-compile", "--tuner", "hyperband", "--epochs", "4", "--run", "x")
     assert code == 0
@@ -303,6 +305,7 @@ def test_hyperband_gives_few_trials_many_epochs_and_trains_them_from_the_start(t
     assert f"trial {len(found)}/{len(found)}: " in output
 
 
+@pytest.mark.slow
 def test_retrain_takes_the_validation_part_along_and_the_epochs_that_were_best(tune):
     code, output = tune(*SHORT, "--trials", "2", "--run", "x", "--retrain")
     assert code == 0
@@ -346,6 +349,7 @@ def test_a_script_searches_its_own_side(cwd):
     assert read("custom_loop-random")[1]["side"] == "custom_loop"
 
 
+@pytest.mark.slow
 def test_a_file_of_the_users_own_is_searched_in_the_shared_space(cwd, tune):
     source = catalog.find("softmax_classifier").fit.text
     source = re.sub(r"    search_space: ClassVar.*\n", "", source)
@@ -358,6 +362,7 @@ def test_a_file_of_the_users_own_is_searched_in_the_shared_space(cwd, tune):
     assert min(json.loads(Path("logs/mine/again/fit/history.json").read_text())["val_loss"]) == best["score"]
 
 
+@pytest.mark.slow
 def test_what_a_larger_value_of_means_is_known_or_asked(cwd, capfd):
     source = catalog.find("mlp_classifier").fit.text
     Path("mine.py").write_text(
@@ -391,6 +396,7 @@ def test_the_user_may_say_what_is_better(direction, best_of, cwd, capfd):
     assert "is a search with larger_is_better" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_trial_of_several_executions_is_the_mean_over_seeds_and_each_can_be_repeated(tune, trained, cwd):
     flags = (
         *SHORT,
@@ -481,6 +487,7 @@ def recipes_to_search():
             yield slow(name, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "flags"), list(recipes_to_search()))
 def test_every_recipe_can_be_searched(recipe, flags, tune):
     flags = [*(flag for flag in SHORT if flag != "--no-jit-compile"), *flags]

@@ -456,6 +456,7 @@ def test_a_carried_state_goes_through_contiguous_rows_by_fit_as_by_loop(options)
     np.testing.assert_allclose(fixed.model.layers[1].states[0].numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, slow({"jit_compile": True})])
 def test_batches_of_classes_end_with_the_same_bits_by_fit_and_by_loop(options):
     batches = Batches((X, Y), BATCH, seed=2, order=ClassesOfExamples(Y, 2, 5), validation=(X[:30], Y[:30]))
@@ -521,6 +522,7 @@ class Fills(keras.callbacks.Callback):
         self.variable.assign(X * (epoch + 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"steps_per_execution": 5}, slow({"jit_compile": True})])
 def test_data_in_a_variable_are_what_a_callback_has_written_before_the_epoch(options):
     variable = tf.Variable(np.zeros_like(X), trainable=False)

@@ -58,6 +58,7 @@ def by_hand(parts, batches, callbacks=(), epochs=2):
     return hooks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stop_at",
     [None, ("on_train_batch_end", 4), ("on_epoch_end", 0), ("on_train_begin",), ("on_test_batch_end", 1)],

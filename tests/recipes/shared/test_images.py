@@ -294,6 +294,7 @@ def test_a_folder_of_neither_says_what_a_folder_may_be(tmp_path):
         data.load(HParams(data=str(tmp_path)), "classification")
 
 
+@pytest.mark.slow
 def test_the_command_trains_on_a_folder_and_says_how_it_was_read(tmp_path, cwd, capsys):
     write(cwd / "images", count=60, mode="RGB", suffix="jpg", size=(8, 8))
     flags = ["--data", "images", "--image-size", "6", "6", "--epochs", "1", "--batch-size", "16", "--filters", "2"]

@@ -179,6 +179,7 @@ def test_all_that_training_changes_is_saved(tmp_path, cut_off, whole, side, mome
     assert make(tmp_path / "cut", side, RESUMING) == expected
 
 
+@pytest.mark.slow
 def test_within_an_epoch_a_loop_saves_as_often_as_it_is_told(tmp_path, cut_off, whole):
     expected = whole("custom_loop")
     folder = tmp_path / "cut"
@@ -192,6 +193,7 @@ def test_within_an_epoch_a_loop_saves_as_often_as_it_is_told(tmp_path, cut_off, 
     assert make(folder, "custom_loop", RESUMING) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps_per_execution", "every", "moment", "step"),
     [
@@ -235,6 +237,7 @@ class Begun(keras.callbacks.Callback):
         self.begun.append(batch)
 
 
+@pytest.mark.slow
 def test_no_step_that_was_made_before_is_made_again(tmp_path, cut_off):
     cut_off(5 + 3)
     with pytest.raises(CutOff):
@@ -245,6 +248,7 @@ def test_no_step_that_was_made_before_is_made_again(tmp_path, cut_off):
     assert begun.begun == ["epoch 1", 12, 16, "epoch 2", 0, 4, 8, 12, 16]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [slow("fit"), "custom_loop"])
 def test_the_points_of_tensorboard_are_those_of_a_run_that_was_not_cut_off(tmp_path, cut_off, side):
     """But for those of speed; a step that was logged before it was cut off may be there twice."""
@@ -287,6 +291,7 @@ def test_where_a_run_goes_on_is_known_before_it_trains(tmp_path, cut_off, first,
     run.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["fit", "custom_loop"])
 def test_an_early_stop_is_not_undone(tmp_path, train_into, side):
     settings = PAIRS["early_stopping"]
@@ -331,6 +336,7 @@ def test_callbacks_of_the_users_own_are_kept_or_named(tmp_path, cut_off, capsys,
     assert capsys.readouterr().err == "Counter has no get_state and set_state: what it remembers begins anew\n"
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, cut_off, whole, capsys):
     expected = whole("fit")
     cut_off(80)
@@ -429,6 +435,7 @@ def test_fit_without_initial_epoch_is_refused_and_the_message_names_it(tmp_path,
     assert plain(tmp_path / "cut", RESUMING, initial_epoch=lambda run: run.first_epoch) == expected
 
 
+@pytest.mark.slow
 def test_the_trainings_of_one_run_go_on_one_by_one(tmp_path, cut_off):
     """`first_epoch` is that of the training that comes next: the first has ended, the second was cut off."""
 

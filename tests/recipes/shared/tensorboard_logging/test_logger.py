@@ -282,6 +282,7 @@ def test_fit_logs_the_loss_of_each_step_but_for_rounding(make_logger, tmp_path, 
     assert "execution_loss" not in train
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps_per_execution", "steps"),
     [(5, [5, 10, 12, 17, 22, 24]), slow(12, [12, 24]), slow(20, [12, 24]), (11, [11, 12, 23, 24])],
@@ -668,6 +669,7 @@ def test_gradients_are_those_of_the_first_examples_in_inference_mode(trained_dee
     assert norms[0] != pytest.approx(norms[10], rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, slow(True)])
 def test_both_sides_show_the_same_gradients(trained_deep, jit_compile):
     sides = [trained_deep(train_side, jit_compile)[0] / "train" for train_side in (fit, fit_by_loop)]
@@ -696,6 +698,7 @@ def test_a_test_step_that_returns_no_loss_costs_the_gradients_alone(model, make_
     assert {"epoch_loss", "update_to_weight"} <= read(tmp_path / "train").keys()
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_variables_that_are_trained_now(make_logger, tmp_path):
     class Unfreeze(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):

@@ -108,6 +108,7 @@ def test_there_is_a_picture_every_nth_epoch_and_of_the_trained_model(tmp_path, s
     assert image.imread(tmp_path / "run" / "samples.png").shape == (50, 50, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("level", "drawn"), [("everything", 3), ("scalars", 3), ("nothing", 1)])
 def test_what_is_logged_decides_how_many_are_drawn_and_the_last_is_in_the_folder(tmp_path, names_in, level, drawn):
     run, model, draw = Run(tmp_path / "run", HParams(), logging=LoggingOptions(level=level)), build(), Draw()
@@ -124,6 +125,7 @@ class Stop(keras.callbacks.Callback):
         self.model.stop_training = epoch == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "drawn"), [(2, [2, 3]), (3, [3]), (10, [3])])
 def test_a_training_that_is_stopped_early_has_its_last_picture_once(tmp_path, every, drawn):
     run = Run(tmp_path / "run", HParams())
@@ -141,6 +143,7 @@ def test_what_fails_in_it_is_one_note_and_the_training_goes_on(tmp_path, draw):
     assert not (tmp_path / "run" / "samples.png").exists()
 
 
+@pytest.mark.slow
 def test_a_picture_that_fails_once_is_drawn_later(tmp_path):
     draw, calls = Draw(), []
 
@@ -156,6 +159,7 @@ def test_a_picture_that_fails_once_is_drawn_later(tmp_path):
     assert sum("not there yet" in note for note in run.notes) == 1
 
 
+@pytest.mark.slow
 def test_pictures_of_two_names_stand_side_by_side(tmp_path, names_in):
     run = Run(tmp_path / "run", HParams())
     train(run, build(), run.pictures("samples", Draw(), every=5), run.pictures("others", Draw(), every=2))
