@@ -142,7 +142,8 @@ def test_what_is_logged_counts_updates_not_chunks(trained, side, steps, ends, lo
     assert steps_of(read(run.folder / "validation")["epoch_loss"]) == [STEPS, 2 * STEPS]
     if logging == "everything":  # the last update of each epoch is the short batch's, alone in its chunk
         assert steps_of(train["update_to_weight"]) == [STEPS, 2 * STEPS]
-        assert steps_of(train["probe_gradient_norm"]) == [0, STEPS, 2 * STEPS]
+        # and of the execution before, which is shorter than the others and might have had the last update
+        assert {0, STEPS, 2 * STEPS} <= set(steps_of(train["probe_gradient_norm"]))
 
 
 @pytest.mark.parametrize("side", SIDES)
