@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from recipes.shared.batches import Chunk, Misuse, Nest
+from recipes.shared.batches import Chunk, Misuse, Nest, any_examples
 
 Step = Callable[..., Mapping[str, Any] | None]  # from the parts of a batch to what this step alone came to, by name
 Values = dict[str, np.ndarray]  # by name, of every step of a chunk: (steps,) or (steps, values)
@@ -203,11 +203,6 @@ def measured(metrics: Sequence[keras.metrics.Metric]) -> dict[str, Any]:
         result = metric.result()
         results |= result if isinstance(result, Mapping) else {metric.name: result}
     return results
-
-
-def any_examples(array: tf.Tensor) -> tf.TensorSpec:
-    """Return the form of `array` with any number of examples."""
-    return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
 
 
 def _over_workers(results: tf.Tensor) -> tf.Tensor:

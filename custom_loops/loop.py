@@ -156,7 +156,7 @@ class Loop:
 
     def _compile(self) -> None:
         """Trace the steps anew if other variables are trained than before, as after unfreezing a layer."""
-        models = self.model, *self.optimizers.values()
+        models = dict.fromkeys((self.model, *self.optimizers.values()))
         trained = [id(variable) for model in models for variable in model.trainable_variables]
         if trained == self._trained:
             return

@@ -24,7 +24,7 @@ def recipes(case, *args, **environment):
     return subprocess.run(
         [sys.executable, "-P", "-m", "recipes", *args],
         cwd=OURS / case if (OURS / case).is_dir() else CASES / case,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **environment},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(OURS.parents[1]), str(OURS)]), **environment},
         capture_output=True,
         text=True,
         timeout=300,
@@ -115,11 +115,11 @@ def test_a_name_with_brackets_is_a_name(tmp_path):
 @pytest.mark.parametrize("side", ["fit", "loop"])
 def test_a_pair_of_networks_goes_on_after_a_kill_with_the_bits_of_one_that_did_not(side, tmp_path):
     command = [side, f"{side}.py", "--epochs", "6", "--logs", str(tmp_path)]
-    whole = recipes("gan_resume", *command, "--run", "whole")
+    whole = recipes("gan", *command, "--run", "whole")
     assert whole.returncode == 0, whole.stderr
-    killed = recipes("gan_resume", *command, "--run", "killed", MARK=str(tmp_path / "mark"))
+    killed = recipes("gan", *command, "--run", "killed", MARK=str(tmp_path / "mark"))
     assert killed.returncode == -signal.SIGKILL
-    resumed = recipes("gan_resume", *command, "--run", "killed", "--resume")
+    resumed = recipes("gan", *command, "--run", "killed", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     states = [path.read_bytes() for path in sorted(tmp_path.glob("*/*/*/state.npz"))]
     assert len(states) == 2

@@ -159,9 +159,8 @@ def _check(source: Source, values: dict[str, Any]) -> None:
 
 def _type(source: Source, annotation: str) -> Any:
     try:
-        return eval(
-            annotation, {"__builtins__": {}}, TYPES | CONSTRAINTS
-        )  # a type expression from a recipe's own source
+        # a type expression from a recipe's own source
+        return eval(annotation, {"__builtins__": {}}, TYPES | CONSTRAINTS)
     except Exception as error:
         raise UsageError(
             f"{source.path}: no flag can be made of the type {annotation}; use {', '.join(TYPES)}"

@@ -21,7 +21,7 @@ from recipes.commands.parity import finished_files, read_object
 from recipes.shared import interruption, runtime
 from recipes.shared.checkpointing.options import Saving
 from recipes.shared.distribution import Distribution, StrategyName, explain_loss
-from recipes.shared.errors import NoRoom, TrainingDiverged, UsageError, WorkerLost, in_one_line, reason
+from recipes.shared.errors import NoRoom, TrainingDiverged, UsageError, WorkerLost, in_one_line
 from recipes.shared.files import UNFINISHED, kind_of, require_file
 from recipes.shared.hparams import HParams
 from recipes.shared.logging_options import Level, LoggingOptions
@@ -341,7 +341,7 @@ def train(job: Job, shared_memory_mib: float = 0.0) -> dict[str, float]:
         with interruption.between_batches(), job.distribution.scope(strategy):
             module.train(hparams, run)
     except Misuse as error:
-        raise UsageError(reason(error)) from error
+        raise UsageError(str(error)) from error
     except TrainingDiverged:
         run.remove_checkpoints()  # it would diverge again
         raise

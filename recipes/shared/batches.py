@@ -284,7 +284,7 @@ class Batches(keras.callbacks.Callback):
 
     @functools.cached_property
     def train(self) -> tf.data.Dataset:
-        """One epoch of the training part, for `fit`; made once, because a loop by hand asks for it every epoch.
+        """One epoch of the training part, for `fit`; each part is made once, because a loop by hand asks every epoch.
 
         It is finite and its cardinality is known, so that `fit` starts it anew each epoch. (An endless dataset with
         `steps_per_epoch` makes too many updates when `steps_per_execution` does not divide the steps.)
@@ -294,12 +294,12 @@ class Batches(keras.callbacks.Callback):
             return dataset
         return _dataset(self._parts["train"], self.order, self.rows, self.batch_size)
 
-    @property
+    @functools.cached_property
     def validation(self) -> tf.data.Dataset | None:
         """The validation part, for `fit`; None if there is none."""
         return self.in_order("validation") if self.has("validation") else None
 
-    @property
+    @functools.cached_property
     def test(self) -> tf.data.Dataset:
         """The test part, for `evaluate`."""
         return self.in_order("test")
@@ -322,13 +322,12 @@ class Batches(keras.callbacks.Callback):
 
         Where batches have a form of their own, such as so many examples of each class, it is the first batch.
         """
-        if self._stream is not None:
+        if self.rows is None:
             first: tuple[Nest, ...] = self._stream.first(count).arrays
             return tf.nest.map_structure(tf.constant, first)
-        rows = self.order.rows(self.seed, 0)
-        return self.order.gather(
-            self._parts["train"], rows[0] if rows.shape.rank == 2 else tf.range(min(count, self.examples))
-        )
+        own_form = self.rows.shape.rank == 2
+        rows = self.order.rows(self.seed, 0)[0] if own_form else tf.range(min(count, self.examples))
+        return self.order.gather(self._parts["train"], rows)
 
     def executions(
         self, epoch: int, steps_per_execution: int | None = None, watched: Collection[int] = ()
@@ -407,6 +406,11 @@ def _seeds(seed: int | tf.Tensor, epoch: int | tf.Tensor) -> tf.Tensor:
 
 def _shuffled(examples: int, seeds: tf.Tensor) -> tf.Tensor:
     return tf.random.experimental.stateless_shuffle(tf.range(examples), seed=seeds)
+
+
+def any_examples(array: Any) -> tf.TensorSpec:
+    """Return the form of `array` with any number of examples."""
+    return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
 
 
 def _length(arrays: Nest) -> int:

@@ -40,10 +40,10 @@ def noted(notes: list[str], lost: str, raised: tuple[type[Exception], ...]) -> I
     except raised:
         raise
     except Exception as error:  # whatever a model of the user's may raise
-        notes.append(f"{lost}: {reason(error)}")
+        notes.append(f"{lost}: {_reason(error)}")
 
 
-def reason(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Return in one line why something failed that can be done without.
 
     That is the first line of a message or, where TensorFlow says first where in the user's code it was, the last one.

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from recipes.shared import losses
+from recipes.shared.batches import any_examples
 from recipes.shared.data import Split
 
 
@@ -30,8 +31,7 @@ def noise(model: keras.Model, loss: keras.losses.Loss, split: Split, batch_size:
         )
 
     x, y = tf.constant(split.x), tf.constant(split.y)
-    any_examples = [tf.TensorSpec((None, *data.shape[1:]), data.dtype) for data in (x, y)]
-    compiled = tf.function(gradient, input_signature=any_examples)
+    compiled = tf.function(gradient, input_signature=[any_examples(x), any_examples(y)])
     full = len(split) // batch_size * batch_size
     gradients = np.stack(
         [compiled(tf.gather(x, rows), tf.gather(y, rows)) for rows in order[:full].reshape(-1, batch_size)]

@@ -14,6 +14,8 @@ import tensorflow as tf
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.util.tensor_util import make_tensor_proto
 
+from recipes.shared.batches import any_examples
+
 LARGEST_CONSTANT = 1024  # bytes; the page shows no more of one
 
 
@@ -28,7 +30,7 @@ def of_train_step(train_step: Callable[..., Any], batch: tuple[Any, ...]) -> byt
         compiled = tf.function(lambda *batch: tf.distribute.get_strategy().run(train_step, args=batch))
     else:
         compiled = train_step if hasattr(train_step, "get_concrete_function") else tf.function(train_step)
-    specs = tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), batch)
+    specs = tf.nest.map_structure(any_examples, batch)
     graph = compiled.get_concrete_function(*specs).graph.as_graph_def()
     for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
         for node in nodes:

@@ -172,9 +172,8 @@ class TensorBoardLogger(StepCallback):
         logs = scalars(logs)
         metrics = {name: value for name, value in logs.items() if not name.startswith("val_")}
         train = dict(metrics)
-        train |= {
-            name: rates[0] for name, rates in self._rates_of(self.updates, 1).items()
-        }  # before callbacks change them
+        # before callbacks change them
+        train |= {name: rates[0] for name, rates in self._rates_of(self.updates, 1).items()}
         train["memory_mib"] = runtime.memory_mib()
         steps = self._logged - self._made_before
         if steps:

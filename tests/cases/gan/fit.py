@@ -67,5 +67,25 @@ def make(hparams):
 def train(hparams, run):
     batches, model, critic_optimizer, generator_optimizer = make(hparams)
     model.compile(critic_optimizer, generator_optimizer, jit_compile=False)
-    model.fit(batches, epochs=hparams.epochs, shuffle=False, verbose=0, callbacks=run.callbacks())
+    model.fit(
+        batches,
+        initial_epoch=run.first_epoch,
+        epochs=hparams.epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=[*run.callbacks(), Kill()],
+    )
     run.finish(model, None, {"loss": float(model.generator_loss.result())})
+
+
+class Kill(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        import os
+        import pathlib
+        import signal
+
+        self.count = getattr(self, "count", 0) + 1
+        mark = os.environ.get("MARK")
+        if mark and self.count == 20 and not pathlib.Path(mark).exists():
+            pathlib.Path(mark).touch()
+            os.kill(os.getpid(), signal.SIGKILL)

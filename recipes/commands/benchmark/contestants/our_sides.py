@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from recipes.commands import catalog
+from custom_loops.loop import Loop
 from recipes.commands.benchmark.cases import Problem, Result
 from recipes.commands.benchmark.contestants.keras_parts import Turns, build_model, result, training_parts
 from recipes.commands.benchmark.turns import Epochs
@@ -13,7 +13,6 @@ from recipes.shared.batches import Batches
 
 def custom_loop(problem: Problem, epochs: Epochs) -> Result:
     """Train by the train step of the pairs and our driver."""
-    loops = catalog.load(catalog.find("mlp_classifier").custom_loop.path)
     model = build_model(problem)
     optimizer, loss, metrics = training_parts(problem)
     mean_loss = keras.metrics.Mean(name="loss")
@@ -29,7 +28,7 @@ def custom_loop(problem: Problem, epochs: Epochs) -> Result:
             metric.update_state(y, outputs)
         return {"loss": total_loss}
 
-    loop = loops.Loop(model, train_step, None, [mean_loss, *metrics], optimizer, jit_compile=problem.case.jit_compile)
+    loop = Loop(model, train_step, None, [mean_loss, *metrics], optimizer, jit_compile=problem.case.jit_compile)
     loop.train(batches_of(problem), epochs=epochs.count, callbacks=[Turns(epochs)])
     return result(problem, model)
 
